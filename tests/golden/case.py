@@ -1,0 +1,220 @@
+"""A golden case: how its tensors are made, which adapter runs it, how the outputs are compared.
+
+An adapter is a function `(case: Case) -> dict[str, array | tensor | float | int]` registered under the
+case's name; it calls the project's modules and returns every output that the case lists.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+Adapter = Callable[["Case"], Mapping[str, Any]]
+ADAPTERS: dict[str, Adapter] = {}
+
+
+class Unavailable(Exception):
+    """The case needs material that is not part of the project (say, the raw VOC annotations)."""
+
+
+def rng(key: str) -> np.random.RandomState:
+    """The stream that belongs to a name; numpy guarantees that it never changes."""
+    return np.random.RandomState(zlib.crc32(key.encode("utf-8")))
+
+
+def adapter(*names: str) -> Callable[[Adapter], Adapter]:
+    """Register a function as the adapter of the cases with these names."""
+
+    def register(function: Adapter) -> Adapter:
+        for name in names:
+            if name in ADAPTERS:
+                raise ValueError(f"two adapters for the golden case {name!r}")
+            ADAPTERS[name] = function
+        return function
+
+    return register
+
+
+def load_adapters() -> None:
+    """Import every module of `tests.golden.adapters`, which registers their adapters."""
+    from tests.golden import adapters
+
+    for module in pkgutil.iter_modules(adapters.__path__):
+        importlib.import_module(f"{adapters.__name__}.{module.name}")
+
+
+def fill_parameter(name: str, shape: list[int], override: Mapping[str, float] | None = None) -> torch.Tensor:
+    """One network tensor by the golden files' rules.
+
+    Args:
+        name: upstream parameter name, which seeds the stream and selects the rule.
+        shape: its shape.
+        override: optional `mul` and `add` applied to the value.
+    """
+    if name.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.int64)
+    z = rng(name).standard_normal(shape).astype("float32")
+    if name.endswith("running_var"):
+        z = 1 + 0.1 * np.abs(z)
+    elif name.endswith("running_mean"):
+        z = 0.1 * z
+    elif len(shape) == 1 and name.endswith("weight"):
+        z = 1 + 0.1 * z
+    elif len(shape) == 1:
+        z = 0.05 * z
+    else:
+        z = z / np.sqrt(z.size / shape[0])
+    if override:
+        z = override.get("mul", 1.0) * z + override.get("add", 0.0)
+    return torch.from_numpy(np.asarray(z, dtype="float32"))
+
+
+def make_input(entry: Mapping[str, Any]) -> np.ndarray:
+    """One input array from its entry in the golden file."""
+    kind = entry["kind"]
+    if kind == "literal":
+        return np.array(entry["value"], dtype=entry["dtype"])
+    stream, shape = rng(entry["seed"]), entry["shape"]
+    if kind == "normal":
+        z = stream.standard_normal(shape).astype("float32")
+        return (entry["scale"] * z + entry["shift"]).astype("float32")
+    if kind == "uniform":
+        return stream.uniform(entry["low"], entry["high"], shape).astype("float32")
+    if kind == "integers":
+        return stream.randint(entry["low"], entry["high"], shape).astype("int64")
+    raise ValueError(f"unknown kind of golden input: {kind!r}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a golden file; see `shared/golden` for the format."""
+
+    method: str
+    raw: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.raw["name"])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.raw.get("config") or {}
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        return self.raw["outputs"]
+
+    @property
+    def tolerance(self) -> float:
+        return float(self.raw["tolerance"])
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The inputs as numpy arrays."""
+        return {name: make_input(entry) for name, entry in self.raw["inputs"].items()}
+
+    @cached_property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The inputs as torch tensors."""
+        return {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The network state under the upstream names, filled by rule (a fresh copy at every call)."""
+        overrides = self.config.get("state_overrides") or {}
+        return {
+            name: fill_parameter(name, shape, overrides.get(name))
+            for name, shape in (self.raw.get("state") or {}).items()
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one case: the worst relative error over its outputs, or why there is none."""
+
+    name: str
+    status: str  # "pass", "FAIL" or "skip"
+    error: float | None
+    detail: str = ""
+
+
+def _array(value: Any) -> np.ndarray:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def relative_error(ours: Any, digest: Mapping[str, Any]) -> float:
+    """Relative L2 error over the sampled values of one output.
+
+    Raises:
+        ValueError: the shape differs.
+    """
+    array = _array(ours)
+    golden = np.asarray(digest["value"], dtype=np.float64)
+    if "index" in digest:
+        if list(array.shape) != list(digest["shape"]):
+            raise ValueError(f"shape {list(array.shape)}, golden {list(digest['shape'])}")
+        array = array.reshape(-1)[np.asarray(digest["index"], dtype=np.int64)]
+    array = array.astype(np.float64).reshape(-1)
+    golden = golden.reshape(-1)
+    if array.shape != golden.shape:
+        raise ValueError(f"{array.size} values, golden {golden.size}")
+    if not np.isfinite(array).all():
+        return float("inf")
+    norm = float(np.linalg.norm(golden))
+    difference = float(np.linalg.norm(array - golden))
+    return difference / norm if norm else difference
+
+
+def moments_error(ours: Any, digest: Mapping[str, Any]) -> float:
+    """Relative error of the l2 norm over all values (the sampled values could agree by luck)."""
+    if "l2" not in digest or not digest["l2"]:
+        return 0.0
+    l2 = float(np.linalg.norm(_array(ours).astype(np.float64)))
+    return abs(l2 - digest["l2"]) / digest["l2"]
+
+
+def run_case(case: Case) -> Outcome:
+    """Run one case through its adapter and compare every output."""
+    function = ADAPTERS.get(case.name)
+    if function is None:
+        return Outcome(case.name, "FAIL", None, "no adapter")
+    try:
+        ours = function(case)
+    except Unavailable as reason:
+        return Outcome(case.name, "skip", None, str(reason))
+    except Exception as error:  # a crash of one case is that case's failure, reported as such
+        return Outcome(case.name, "FAIL", None, f"{type(error).__name__}: {error}")
+    worst, where = 0.0, ""
+    for name, digest in case.outputs.items():
+        if name not in ours:
+            return Outcome(case.name, "FAIL", None, f"the adapter returned no output {name!r}")
+        try:
+            error = max(relative_error(ours[name], digest), moments_error(ours[name], digest))
+        except ValueError as problem:
+            return Outcome(case.name, "FAIL", None, f"{name}: {problem}")
+        if error >= worst:
+            worst, where = error, name
+    return Outcome(case.name, "pass" if worst <= case.tolerance else "FAIL", worst, where)
+
+
+def load_cases(path: Path) -> list[Case]:
+    """The cases of a golden file.
+
+    Raises:
+        ValueError: the file is not a golden file.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict) or "cases" not in document:
+        raise ValueError(f"{path} is not a golden file: it has no 'cases'")
+    return [Case(str(document.get("method", path.stem)), raw) for raw in document["cases"]]
