@@ -1,1 +1,1 @@
-"""Golden cases: numbers that the authors' released code produces, and the project's modules must reproduce."""
+"""Golden cases: numbers of the authors' released code that the project's modules must reproduce."""

@@ -1,4 +1,4 @@
-"""`python -m tests.golden FILE.json …`: run every case of golden files, a line per case, exit 1 on failure."""
+"""`python -m tests.golden FILE.json …`: a line per golden case, exit status 1 if one fails."""
 
 from __future__ import annotations
 
