@@ -1,0 +1,154 @@
+"""A stage's output folder: there when its manifest is, whole when it equals its manifest.
+
+The manifest is written last and atomically, so a folder without one counts as not there (and holds what a
+killed stage resumes from).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from harness.files import file_sha256, write_json
+
+Kind = Literal["checkpoint", "scores", "masks", "metrics"]
+MANIFEST = "manifest.json"
+_STAMP = ".verified.json"
+
+
+class FileEntry(BaseModel):
+    """One file of an artifact: size in bytes and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What an artifact consists of."""
+
+    contract: int = 1
+    kind: Kind
+    stage: str
+    key: str
+    meta: dict[str, Any] = {}
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact folder that may or may not be complete yet."""
+
+    folder: Path
+
+    @property
+    def files(self) -> Path:
+        """Folder of the output itself."""
+        return self.folder / "files"
+
+    @property
+    def state(self) -> Path:
+        """Folder of what a killed stage resumes from."""
+        return self.folder / "state"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the manifest is there (its content is checked by `problem`)."""
+        return (self.folder / MANIFEST).is_file()
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest.
+
+        Raises:
+            ValueError: it is missing or not a manifest.
+        """
+        try:
+            return Manifest.model_validate_json((self.folder / MANIFEST).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise ValueError(f"no valid manifest in {self.folder}: {error}") from error
+
+    def open(self) -> Artifact:
+        """Create the folder and its parts for a stage to fill."""
+        self.files.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(exist_ok=True)
+        return self
+
+    def finish(self, kind: Kind, stage: str, key: str, meta: dict[str, Any]) -> Manifest:
+        """Hash the files, drop the resume state and write the manifest: from now on the artifact is there."""
+        names = sorted(path.relative_to(self.files).as_posix() for path in _files_below(self.files))
+        with ThreadPoolExecutor() as pool:
+            hashes = list(pool.map(file_sha256, (self.files / name for name in names)))
+        files = {
+            name: FileEntry(bytes=(self.files / name).stat().st_size, sha256=digest)
+            for name, digest in zip(names, hashes, strict=True)
+        }
+        manifest = Manifest(kind=kind, stage=stage, key=key, meta=meta, files=files)
+        shutil.rmtree(self.state, ignore_errors=True)
+        self._stamp(names)
+        write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
+        return manifest
+
+    def problem(self) -> str | None:
+        """What is wrong with the files compared with the manifest, or None.
+
+        Every size is checked; a file is hashed unless its size and modification time are those of the last
+        check, so a second look costs a stat per file.
+        """
+        try:
+            manifest = self.manifest
+        except ValueError as error:
+            return str(error)
+        seen = self._read_stamp()
+        stale: list[str] = []
+        for name, entry in manifest.files.items():
+            path = self.files / name
+            try:
+                status = path.stat()
+            except OSError:
+                return f"{path} is missing"
+            if status.st_size != entry.bytes:
+                return f"{path} has {status.st_size} bytes instead of {entry.bytes}"
+            if seen.get(name) != status.st_mtime_ns:
+                stale.append(name)
+        with ThreadPoolExecutor() as pool:
+            hashes = pool.map(file_sha256, (self.files / name for name in stale))
+            for name, digest in zip(stale, hashes, strict=True):
+                if digest != manifest.files[name].sha256:
+                    return f"{self.files / name} is not what was written (its SHA-256 differs)"
+        if stale:
+            self._stamp(manifest.files)
+        return None
+
+    def discard(self) -> None:
+        """Remove the artifact; the manifest goes first, so that a kill leaves nothing that looks whole."""
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read_stamp(self) -> dict[str, int]:
+        try:
+            stamp = json.loads((self.folder / _STAMP).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # no stamp, or a broken one: everything is hashed again
+            return {}
+        return stamp if isinstance(stamp, dict) else {}
+
+    def _stamp(self, names: Iterable[str]) -> None:
+        write_json(self.folder / _STAMP, {name: (self.files / name).stat().st_mtime_ns for name in names})
+
+
+def _files_below(folder: Path) -> Iterable[Path]:
+    """Finished files below a folder; half-written ones (dot files) are removed on the way."""
+    for path in folder.rglob("*"):
+        if not path.is_file():
+            continue
+        if path.name.startswith("."):
+            path.unlink()
+        else:
+            yield path

@@ -1,0 +1,106 @@
+"""How a trained network turns one image into scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from mmseg.registry import TRANSFORMS
+
+from harness.data.transforms import scale_flip_stack
+from harness.ops.cam import class_cams, fuse_flips, fuse_scales
+from harness.registry import INFERENCES
+
+Image = npt.NDArray[np.uint8]
+Scores = dict[str, np.ndarray]
+
+
+class Inference(Protocol):
+    """An inference procedure.
+
+    Attributes:
+        kind: `cam` (keys, cam, high_res) or `logits` (logits, size), see `docs/design.md`.
+        needs_labels: whether image-level labels select the classes.
+    """
+
+    kind: Literal["cam", "logits"]
+    needs_labels: bool
+
+    def prepare(self, image: Image, labels: npt.NDArray[np.float32] | None) -> Any:
+        """Work on the CPU that may run ahead on a thread."""
+
+    def infer(self, model: torch.nn.Module, prepared: Any, device: torch.device) -> Scores:
+        """Run the network and return the arrays to store."""
+
+
+@INFERENCES.register_module()
+class MultiScaleCAM:
+    """Class activation maps over scales and mirror images (vwe spec section 7; irn spec A.3).
+
+    Args:
+        scales: factors of the image size.
+        flip_fusion: how the pair of image and mirror is fused: `max` (VWE) or `sum` (IRNet's CAM).
+        high_res: `direct` resizes each map to the image (VWE); `pad16` to the next multiple of 16 and cuts.
+    """
+
+    kind: Literal["cam", "logits"] = "cam"
+    needs_labels = True
+
+    def __init__(
+        self, scales: Sequence[float], flip_fusion: str = "max", high_res: str = "direct"
+    ) -> None:
+        self.scales = tuple(scales)
+        self.flip_fusion = flip_fusion
+        self.high_res = high_res
+
+    def prepare(
+        self, image: Image, labels: npt.NDArray[np.float32] | None
+    ) -> tuple[list[np.ndarray], tuple[int, int], npt.NDArray[np.intp]]:
+        """One (2, 3, h, w) stack per scale, the image size and the classes of the image."""
+        if labels is None:
+            raise ValueError("CAMs are selected by image-level labels")
+        size = (image.shape[0], image.shape[1])
+        keys = np.flatnonzero(labels)
+        # An image without any class needs no network at all.
+        stacks = [scale_flip_stack(image, scale) for scale in self.scales] if len(keys) else []
+        return stacks, size, keys
+
+    def infer(self, model: torch.nn.Module, prepared: Any, device: torch.device) -> Scores:
+        """keys (K,), cam (K, H/4, W/4) and high_res (K, H, W)."""
+        stacks, size, keys = prepared
+        maps = []
+        for stack in stacks:
+            pair = model(torch.from_numpy(stack).to(device), mode="tensor")
+            maps.append(fuse_flips(pair, self.flip_fusion))
+        return class_cams(maps, size, keys, self.high_res)
+
+
+@INFERENCES.register_module()
+class SegmentationLogits:
+    """Logits of a segmentation network over the whole image, kept at the network's stride.
+
+    Args:
+        transform: test-time transform from uint8 RGB to the network's input.
+    """
+
+    kind: Literal["cam", "logits"] = "logits"
+    needs_labels = False
+
+    def __init__(self, transform: dict[str, Any]) -> None:
+        self.transform = TRANSFORMS.build(transform)
+
+    def prepare(
+        self, image: Image, labels: npt.NDArray[np.float32] | None
+    ) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
+        """The network's input (3, h, w) and the image size."""
+        array, _ = self.transform(image, None, np.random.default_rng(0))
+        return array, (image.shape[0], image.shape[1])
+
+    def infer(self, model: torch.nn.Module, prepared: Any, device: torch.device) -> Scores:
+        """logits (classes, h, w) float32 and size (2,)."""
+        array, size = prepared
+        logits = model(torch.from_numpy(array)[None].to(device), mode="tensor")
+        return {"logits": logits[0].float().cpu().numpy(), "size": np.asarray(size, dtype=np.int64)}

@@ -1,0 +1,205 @@
+"""The plan of a run: stages in order, each with the key that says what its output depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from harness.artifact import Artifact
+from harness.errors import InputError, nearest
+from harness.files import canonical_json
+from harness.schema import INPUT_KIND, OUTPUT_KIND, AnyStage, MethodConfig, TrainStage
+
+# What can change a stage's output is in its key; these settings cannot (they change speed, logs or resumption).
+_NEUTRAL = {("train_dataloader", "num_workers"), ("train_cfg", "checkpoint_interval"), ("train_cfg", "log_interval")}
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What all keys of a run depend on, beside the stages themselves.
+
+    Attributes:
+        dataset: name, fingerprint and the ids' hash per split.
+        weights: SHA-256 per weights name; None where training starts from random numbers.
+        code: hash of the source that stages execute.
+        environment: identity of the interpreter and its packages (see `harness.executors`).
+        seed: the run's seed.
+        shortened: `limit` and `smoke`, which change what a stage does.
+    """
+
+    dataset: Mapping[str, Any]
+    weights: Mapping[str, str | None]
+    code: str
+    environment: str
+    seed: int
+    shortened: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage of a plan.
+
+    Attributes:
+        inputs: per role (`checkpoint`, `scores`, …) the name of the stage that makes it.
+        key: hash of all that the output depends on.
+        artifact: where the output is or will be.
+    """
+
+    name: str
+    config: AnyStage
+    inputs: Mapping[str, str]
+    key: str
+    artifact: Artifact
+
+    @property
+    def kind(self) -> str:
+        """Kind of the artifact."""
+        return OUTPUT_KIND[self.config.type]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in an order in which each comes after its inputs."""
+
+    stages: tuple[PlannedStage, ...]
+
+    def __getitem__(self, name: str) -> PlannedStage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def descendants(self, name: str) -> set[str]:
+        """The stage itself and all that depend on it."""
+        found = {name}
+        for stage in self.stages:
+            if found & set(stage.inputs.values()):
+                found.add(stage.name)
+        return found
+
+    def ancestors(self, name: str) -> set[str]:
+        """All stages that a stage depends on, without itself."""
+        found = {name}
+        for stage in reversed(self.stages):
+            if stage.name in found:
+                found |= set(stage.inputs.values())
+        return found - {name}
+
+
+def order_stages(config: MethodConfig) -> list[str]:
+    """Names of the stages, inputs first; among the possible orders the config's own is kept.
+
+    Raises:
+        InputError: a stage reads one that is not there or makes another kind of artifact, or there is a cycle.
+    """
+    graph: dict[str, list[str]] = {}
+    for name, stage in config.stages.items():
+        for role, source in stage.inputs().items():
+            _check_input(config, name, role, source)
+        graph[name] = list(stage.inputs().values())
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise InputError(f"stages depend on each other in a circle: {' → '.join(error.args[1])}") from error
+    rank = {name: position for position, name in enumerate(config.stages)}
+    ready: list[str] = []
+    order: list[str] = []
+    while sorter.is_active():
+        ready = sorted([*ready, *sorter.get_ready()], key=rank.__getitem__)
+        order.append(ready.pop(0))
+        sorter.done(order[-1])
+    return order
+
+
+def _check_input(config: MethodConfig, name: str, role: str, source: str) -> None:
+    if source not in config.stages:
+        raise InputError(
+            f"stages.{name}.{role} names a stage '{source}' that is not there{nearest(source, config.stages)}; "
+            f"the stages are {', '.join(config.stages)}"
+        )
+    kind = OUTPUT_KIND[config.stages[source].type]
+    if kind != INPUT_KIND[role]:
+        raise InputError(
+            f"stages.{name}.{role} needs {INPUT_KIND[role]}, but stage '{source}' makes a {kind} artifact"
+        )
+
+
+def make_plan(config: MethodConfig, ingredients: Ingredients, artifacts: Path) -> Plan:
+    """Order the stages and give each its key and artifact folder.
+
+    Args:
+        config: the checked method config.
+        ingredients: what the keys depend on beside it.
+        artifacts: folder that holds one folder per key.
+    """
+    keys: dict[str, str] = {}
+    stages = []
+    for name in order_stages(config):
+        stage = config.stages[name]
+        keys[name] = stage_key(stage, {role: keys[source] for role, source in stage.inputs().items()}, ingredients)
+        stages.append(
+            PlannedStage(name, stage, stage.inputs(), keys[name], Artifact(artifacts / keys[name]))
+        )
+    return Plan(tuple(stages))
+
+
+def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredients) -> str:
+    """Hash of all that a stage's output depends on (32 hex digits); its name is no part of it."""
+    config = stage.model_dump(mode="json")
+    for section, setting in _NEUTRAL:
+        config.get(section, {}).pop(setting, None)
+    for role in inputs:
+        config.pop(role)
+    weights = stage.weights.name if isinstance(stage, TrainStage) and stage.weights else None
+    material = {
+        "config": config,
+        "inputs": dict(inputs),
+        "dataset": dict(ingredients.dataset),
+        "weights": ingredients.weights.get(weights) if weights else None,
+        "code": ingredients.code,
+        "environment": ingredients.environment,
+        "seed": ingredients.seed,
+        "shortened": dict(ingredients.shortened),
+    }
+    return hashlib.sha256(canonical_json(material).encode()).hexdigest()[:32]
+
+
+def select(plan: Plan, *, start: str | None = None, only: str | None = None, force: bool = False) -> set[str]:
+    """Names of the stages to execute although their artifact may be there.
+
+    Args:
+        start: `--from`: this stage and all that depend on it.
+        only: `--only`: this stage alone.
+        force: `--force`: all stages, or the one of `only`.
+
+    Raises:
+        InputError: the stage is not in the plan, or both `start` and `only` are given.
+    """
+    names = [stage.name for stage in plan.stages]
+    for option, name in (("--from", start), ("--only", only)):
+        if name is not None and name not in names:
+            raise InputError(f"{option} {name}: no such stage{nearest(name, names)}; the plan has {', '.join(names)}")
+    if start and only:
+        raise InputError("--from and --only exclude each other: give one of them")
+    if start:
+        return plan.descendants(start)
+    if only:
+        return {only} if force else set()
+    return set(names) if force else set()
+
+
+def stages_to_visit(plan: Plan, only: str | None) -> Sequence[PlannedStage]:
+    """The stages that a run looks at: all of them, or with `only` that one (its inputs must be there).
+
+    Raises:
+        InputError: an input of the only stage is not there.
+    """
+    if only is None:
+        return plan.stages
+    stage = plan[only]
+    for source in stage.inputs.values():
+        if not plan[source].artifact.complete:
+            raise InputError(f"--only {only} needs the output of stage '{source}', which is not there: run it first")
+    return [stage]

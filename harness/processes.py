@@ -1,0 +1,77 @@
+"""Pools of worker processes that cannot outlive the process that made them."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import islice
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PR_SET_PDEATHSIG = 1
+_AHEAD = 4  # tasks queued per worker: enough to keep it busy, little enough to bound memory
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when the process `parent` ends (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the request
+        os._exit(1)
+
+
+def map_unordered(
+    function: Callable[..., Result],
+    items: Iterable[Item],
+    workers: int,
+    initializer: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> Iterator[tuple[Item, Result]]:
+    """Apply a function to items in worker processes, as results come in.
+
+    Args:
+        function: module-level function of one item.
+        items: what to work on; only a few are taken ahead.
+        workers: number of processes; with 1 everything runs in this process.
+        initializer: called once in every worker, with `arguments`, before the first item.
+
+    Raises:
+        Exception: what the function raised first; items not begun by then are not begun.
+    """
+    if workers <= 1:
+        initializer(*arguments)
+        for item in items:
+            yield item, function(item)
+        return
+    with ProcessPoolExecutor(
+        workers,
+        # fork: the modules that a method needs are imported already, and importing torch anew costs seconds.
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_begin_worker,
+        initargs=(os.getpid(), initializer, arguments),
+    ) as pool:
+        source = iter(items)
+        pending: dict[Future[Result], Item] = {}
+        try:
+            for item in islice(source, workers * _AHEAD):
+                pending[pool.submit(function, item)] = item
+            while pending:
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    item = pending.pop(future)
+                    yield item, future.result()
+                    for following in islice(source, 1):
+                        pending[pool.submit(function, following)] = following
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _begin_worker(parent: int, initializer: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends the pool
+    initializer(*arguments)

@@ -1,0 +1,15 @@
+"""Registries of what configs name by `type` and mmseg has no registry for.
+
+A refiner turns the scores of one image into a mask. Its `kind` says how the `refine` stage runs it:
+
+- `cpu`: `refiner(image, scores) -> mask` in a pool of processes, so the object must pickle;
+- `model`: `refiner(image, scores, model, device) -> mask` beside a trained model.
+
+`image` is (H, W, 3) uint8 RGB, `scores` the arrays of a scores artifact, the mask (H, W) uint8.
+"""
+
+from __future__ import annotations
+
+from mmengine.registry import Registry
+
+REFINERS = Registry("refiner", scope="harness", locations=["harness.ops.crf_refiner"])

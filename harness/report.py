@@ -1,0 +1,67 @@
+"""`report.json`: what a stage measured, of itself and of the images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from harness.monitor import Measurements
+
+Number = Literal["seed", "pseudo", "seg", "seg_crf"]
+
+
+class Protocol(BaseModel):
+    """What a number means. No number is reported without one."""
+
+    metric: str = "mIoU"
+    dataset: str
+    split: str
+    images: int = Field(description="images that the number is over")
+    ground_truth: str = Field(description="which masks the predictions were compared with")
+    threshold: Literal["fixed", "best of sweep", "none"] = "none"
+    details: dict[str, Any] = Field({}, description="scales, flip, CRF and sweep, as configured")
+
+
+class Metric(BaseModel):
+    """One number with its protocol; fractions in [0, 1]."""
+
+    number: Number
+    value: float
+    threshold: float | None = None
+    per_class: dict[str, float | None] = Field(description="IoU per class; null where it is undefined")
+    excluded: list[str] = Field([], description="classes in neither ground truth nor prediction")
+    pixel_accuracy: float | None = None
+    mean_accuracy: float | None = None
+    false_rates: dict[str, float] = Field({}, description="FP and FN rates of background and foreground")
+    protocol: Protocol
+
+
+class Report(BaseModel):
+    """What one stage measured."""
+
+    contract: int = 1
+    stage: str
+    key: str
+    metrics: list[Metric] = []
+    images: int = Field(0, description="images (training: samples) processed by this process")
+    images_per_second: float | None = Field(None, description="steady state, first iterations excluded")
+    resumed_at: int = Field(0, description="images or iterations found done when the process started")
+    measurements: Measurements
+    notes: list[str] = []
+    curve: dict[str, list[float]] | None = Field(None, description="mIoU over the thresholds of a sweep")
+    losses: dict[str, list[float]] | None = Field(None, description="training: logged values over iterations")
+
+
+def read_report(folder: Path) -> Report:
+    """Read `report.json` of an artifact folder.
+
+    Raises:
+        ValueError: it is missing or not a report.
+    """
+    path = folder / "report.json"
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error

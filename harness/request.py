@@ -1,0 +1,40 @@
+"""`stage.json`: all that a stage process is told. The public contract between plan side and stage side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CONTRACT = 1
+
+
+class DatasetRequest(BaseModel):
+    """Where a dataset is and which of its images the run uses."""
+
+    name: str
+    root: Path
+    num_classes: int = Field(description="classes without background")
+    ids: dict[str, list[str]] = Field(description="image ids per split that this stage may use")
+
+
+class StageRequest(BaseModel):
+    """The content of `stage.json`. Paths are absolute and the same inside and outside a container."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    contract: Literal[1] = 1
+    stage: str = Field(description="name in the config")
+    type: Literal["train", "infer", "refine", "evaluate"]
+    key: str
+    config: dict[str, Any] = Field(description="the stage's resolved config")
+    custom_imports: list[str] = Field([], description="modules that register what the config names")
+    dataset: DatasetRequest
+    inputs: dict[str, Path] = Field({}, description="artifact folders by role")
+    weights: Path | None = Field(None, description="file of initial weights; null: random numbers")
+    weights_layout: str | None = Field(None, description="converter for the weights file")
+    seed: int = 0
+    smoke: bool = False
+    workers: int = Field(1, ge=1, description="processes for work on the CPU")
+    gpus: int = Field(0, ge=0, description="GPUs that the stage may use; they are numbered from 0")

@@ -1,0 +1,169 @@
+"""What a stage's config may say: one typed model per stage type.
+
+These models are the reference for everything after `stages.<name>.` in a config or in `--set`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+Number = Literal["seed", "pseudo", "seg", "seg_crf"]
+Component = dict[str, Any]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Weights(_Strict):
+    """Initial weights: an entry of `methods/weights.yaml` and where in the model it goes."""
+
+    name: str
+    target: str = Field("", description="submodule that receives the tensors; empty for the whole model")
+    allow_missing: list[str] = Field(
+        [], description="prefixes of tensors that the file need not hold (new layers)"
+    )
+
+
+class DataLoader(_Strict):
+    """How training samples are loaded."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+    num_workers: int | None = Field(None, ge=0, description="worker processes; default: half of the cores")
+
+
+class TrainConfig(_Strict):
+    """Length of a training, in epochs or in iterations, and how often it is saved."""
+
+    max_epochs: int | None = Field(None, ge=0)
+    max_iters: int | None = Field(None, ge=0)
+    checkpoint_interval: int = Field(200, ge=1, description="iterations between two points of resumption")
+    keep_epochs: list[int] = Field([], description="epochs whose checkpoint is kept beside the last one")
+    log_interval: int = Field(20, ge=1, description="iterations between two lines of the log")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if (self.max_epochs is None) == (self.max_iters is None):
+            raise ValueError("give one of max_epochs and max_iters")
+        return self
+
+
+class StageConfig(_Strict):
+    """What every stage has."""
+
+    split: str
+
+    def inputs(self) -> dict[str, str]:
+        """Names of the stages whose artifacts this one reads, by role."""
+        return {}
+
+
+class TrainStage(StageConfig):
+    """Train a network; the artifact is a checkpoint."""
+
+    type: Literal["train"]
+    labels: str = Field(
+        "image",
+        description="'image' (image-level labels), 'mask' (full supervision) or a stage that makes masks",
+    )
+    model: Component
+    weights: Weights | None = None
+    transform: Component
+    train_dataloader: DataLoader
+    optim_wrapper: Component
+    param_scheduler: Component
+    train_cfg: TrainConfig
+
+    def inputs(self) -> dict[str, str]:
+        return {} if self.labels in ("image", "mask") else {"labels": self.labels}
+
+
+class InferStage(StageConfig):
+    """Run a trained network over a split; the artifact holds scores."""
+
+    type: Literal["infer"]
+    checkpoint: str
+    epoch: int | None = Field(None, ge=1, description="use the checkpoint of this epoch, not the last one")
+    inference: Component
+
+    def inputs(self) -> dict[str, str]:
+        return {"checkpoint": self.checkpoint}
+
+
+class RefineStage(StageConfig):
+    """Turn scores into masks, with or without a trained network."""
+
+    type: Literal["refine"]
+    scores: str
+    checkpoint: str | None = None
+    refiner: Component
+
+    def inputs(self) -> dict[str, str]:
+        return {"scores": self.scores} | ({"checkpoint": self.checkpoint} if self.checkpoint else {})
+
+
+class Sweep(_Strict):
+    """A grid of background thresholds, both ends included."""
+
+    start: float
+    stop: float
+    step: Annotated[float, Field(gt=0)]
+
+
+class EvaluateStage(StageConfig):
+    """Compare scores or masks with the ground truth; the artifact holds the metrics."""
+
+    type: Literal["evaluate"]
+    scores: str | None = None
+    masks: str | None = None
+    number: Number = Field(description="which number of the leaderboard this is")
+    threshold: float | None = Field(None, description="the method's fixed background threshold for CAMs")
+    sweep: Sweep | None = Field(None, description="thresholds to try; the best one is reported too")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> EvaluateStage:
+        if (self.scores is None) == (self.masks is None):
+            raise ValueError("give one of scores and masks")
+        if self.masks is not None and (self.sweep is not None or self.threshold is not None):
+            raise ValueError("masks have no background threshold: remove sweep and threshold")
+        return self
+
+    def inputs(self) -> dict[str, str]:
+        return {"scores": self.scores} if self.scores else {"masks": str(self.masks)}
+
+
+AnyStage = Annotated[
+    TrainStage | InferStage | RefineStage | EvaluateStage, Field(discriminator="type")
+]
+STAGE: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
+STAGE_TYPES: dict[str, type[StageConfig]] = {
+    "train": TrainStage,
+    "infer": InferStage,
+    "refine": RefineStage,
+    "evaluate": EvaluateStage,
+}
+OUTPUT_KIND: dict[str, Literal["checkpoint", "scores", "masks", "metrics"]] = {
+    "train": "checkpoint",
+    "infer": "scores",
+    "refine": "masks",
+    "evaluate": "metrics",
+}
+INPUT_KIND = {"labels": "masks", "checkpoint": "checkpoint", "scores": "scores", "masks": "masks"}
+
+
+class DatasetConfig(_Strict):
+    """Which dataset a config is for."""
+
+    name: str
+    num_classes: Annotated[int, Field(ge=1, description="classes without background")]
+
+
+class MethodConfig(_Strict):
+    """A whole method config after inheritance and overrides."""
+
+    title: str = ""
+    dataset: DatasetConfig
+    custom_imports: list[str] = []
+    stages: dict[str, AnyStage]

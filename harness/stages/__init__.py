@@ -1,0 +1,1 @@
+"""The four stage types; each module has one entry point, `run(context) -> StageResult`."""

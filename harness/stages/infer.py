@@ -1,0 +1,89 @@
+"""The `infer` stage: a trained network over a split; the artifact holds one file of scores per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import torch
+from mmseg.registry import MODELS
+
+from harness.errors import InputError
+from harness.inference import Inference
+from harness.monitor import Throughput
+from harness.registry import INFERENCES
+from harness.schema import InferStage
+from harness.stage import StageContext, StageResult
+from harness.stages.per_image import save_scores, unfinished
+from harness.weights import load_state
+
+_PREFETCH = 4  # images prepared ahead on each worker thread
+
+
+def run(context: StageContext) -> StageResult:
+    """Write `<id>.npz` for every image of the split; what is there already is kept.
+
+    Raises:
+        InputError: the checkpoint does not fit, or an image cannot be read.
+    """
+    context.import_modules()
+    config = InferStage.model_validate(context.request.config)
+    device = torch.device("cuda" if context.request.gpus and torch.cuda.is_available() else "cpu")
+    model = load_model(context, epoch=config.epoch).to(device).eval()
+    inference: Inference = INFERENCES.build(config.inference)
+    ids = context.ids()
+    pending = unfinished(ids, context.artifact.files, ".npz")
+    done = len(ids) - len(pending)
+    context.progress.begin(len(ids), "images", done)
+    throughput = Throughput()
+    with ThreadPoolExecutor(context.request.workers) as pool:
+        for image_id, prepared in _prefetched(pool, context, inference, pending):
+            with torch.inference_mode():
+                scores = inference.infer(model, prepared, device)
+            save_scores(context.artifact.files / f"{image_id}.npz", scores)
+            done += 1
+            throughput.add(1)
+            context.progress.update(done)
+    return StageResult(
+        meta={"images": len(ids), "scores": inference.kind, "inference": config.inference},
+        images=len(pending),
+        images_per_second=throughput.images_per_second,
+        resumed_at=len(ids) - len(pending),
+    )
+
+
+def load_model(context: StageContext, epoch: int | None = None) -> torch.nn.Module:
+    """Build the model of the checkpoint artifact that comes in and load its state strictly.
+
+    Raises:
+        InputError: the asked-for epoch was not kept, or the state does not fit the model.
+    """
+    artifact = context.input("checkpoint")
+    path = artifact.files / (f"epoch_{epoch}.pth" if epoch else "model.pth")
+    if not path.is_file():
+        raise InputError(
+            f"there is no checkpoint of epoch {epoch} in {artifact.files}: add it to train_cfg.keep_epochs"
+        )
+    model = MODELS.build(artifact.manifest.meta["model"])
+    model.load_state_dict(load_state(path))
+    return model
+
+
+def _prefetched(
+    pool: ThreadPoolExecutor, context: StageContext, inference: Inference, ids: Sequence[str]
+) -> Any:
+    """(id, prepared input) in order; decoding and resizing run ahead on threads (PIL releases the lock)."""
+
+    def prepare(image_id: str) -> Any:
+        image = context.dataset.read_image(image_id)
+        labels = context.dataset.image_labels(image_id) if inference.needs_labels else None
+        return inference.prepare(image, labels)
+
+    source = iter(ids)
+    waiting = [(i, pool.submit(prepare, i)) for i in islice(source, _PREFETCH * context.request.workers)]
+    while waiting:
+        image_id, future = waiting.pop(0)
+        yield image_id, future.result()
+        waiting.extend((i, pool.submit(prepare, i)) for i in islice(source, 1))

@@ -1,0 +1,201 @@
+"""The `train` stage: mmengine's Runner over a resumable stream of samples; the artifact is a checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner import Runner
+from mmseg.registry import MODELS, TRANSFORMS
+from torch.utils.data import DataLoader
+
+from harness.conversion import CONVERTERS
+from harness.data.stream import PositionSampler, TrainStream
+from harness.errors import InputError
+from harness.files import atomic_file
+from harness.monitor import Throughput
+from harness.schema import TrainConfig, TrainStage, Weights
+from harness.stage import StageContext, StageResult
+from harness.stages.train_hooks import LossHistory, ResumePoints, StageProgress, latest_resume_point
+from harness.weights import load_state
+
+SMOKE_BATCH, SMOKE_ITERATIONS = 2, 3
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length of a training in iterations."""
+
+    batch_size: int
+    iterations: int
+    per_epoch: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, images: int, batch_size: int, smoke: bool) -> Schedule:
+        """Iterations of a training over `images` samples, last incomplete batch of an epoch dropped."""
+        if smoke:
+            batch_size = SMOKE_BATCH
+        per_epoch = max(images // batch_size, 1)
+        if config.max_iters is not None:
+            iterations = config.max_iters
+        else:
+            iterations = per_epoch * (config.max_epochs or 0)
+        return cls(batch_size, min(iterations, SMOKE_ITERATIONS) if smoke else iterations, per_epoch)
+
+
+def run(context: StageContext) -> StageResult:
+    """Train the configured model.
+
+    Raises:
+        InputError: the split is empty, labels or weights do not fit.
+    """
+    context.import_modules()
+    config = TrainStage.model_validate(context.request.config)
+    ids = context.ids()
+    if not ids:
+        raise InputError(f"split '{config.split}' of dataset '{context.dataset.name}' has no images to train on")
+    schedule = Schedule.of(
+        config.train_cfg, len(ids), config.train_dataloader.batch_size, context.request.smoke
+    )
+    torch.manual_seed(context.request.seed)
+    model = MODELS.build(config.model)
+    if config.weights is not None and context.request.weights is not None:
+        load_weights(model, context.request.weights, config.weights, context.request.weights_layout)
+    point = latest_resume_point(context.artifact.state)
+    start = point.iteration if point else 0
+    context.progress.begin(schedule.iterations, "iterations", start)
+    history, throughput = LossHistory(config.train_cfg.log_interval), Throughput()
+    if start < schedule.iterations:
+        loader = make_loader(context, config, schedule, start)
+        runner = make_runner(context, config, schedule, model, loader, point.path if point else None)
+        for hook in (
+            history,
+            StageProgress(context.progress, throughput, schedule.batch_size),
+            ResumePoints(context.artifact, config.train_cfg, schedule.per_epoch),
+        ):
+            runner.register_hook(hook, priority="LOW")
+        runner.train()
+    elif point:
+        model.load_state_dict(torch.load(point.path, map_location="cpu", weights_only=True)["state_dict"])
+    save_model(model, context.artifact.files / "model.pth")
+    _keep_event_files(context)
+    return StageResult(
+        meta={"model": config.model, "iterations": schedule.iterations, "batch_size": schedule.batch_size, "images": len(ids)},
+        images=(schedule.iterations - start) * schedule.batch_size,
+        images_per_second=throughput.images_per_second,
+        resumed_at=start,
+        losses=history.curves,
+    )
+
+
+def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: str | None) -> None:
+    """Load initial weights into a model or one of its submodules, strictly.
+
+    Raises:
+        InputError: tensors are missing, left over or of another shape.
+    """
+    state = load_state(path)
+    if layout is not None:
+        state = CONVERTERS[layout](state).state
+    target = model.get_submodule(weights.target)
+    own = {name: tensor.shape for name, tensor in target.state_dict().items()}
+    optional = tuple(weights.allow_missing)
+    missing = [name for name in own if name not in state and not (optional and name.startswith(optional))]
+    wrong = [n for n, tensor in state.items() if n not in own or own[n] != tensor.shape]
+    if missing or wrong:
+        raise InputError(
+            f"the weights '{weights.name}' in {path} do not fit {type(target).__name__}: "
+            f"{len(missing)} tensors are missing ({', '.join(missing[:3]) or 'none'}) and {len(wrong)} are unknown "
+            f"or of another shape ({', '.join(wrong[:3]) or 'none'}); check the layout in methods/weights.yaml"
+        )
+    target.load_state_dict(state, strict=False)
+
+
+def save_model(model: torch.nn.Module, path: Path) -> None:
+    """Write a plain state dict atomically."""
+    with atomic_file(path) as file:
+        torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
+
+
+def make_loader(
+    context: StageContext, config: TrainStage, schedule: Schedule, start: int
+) -> DataLoader[dict[str, Any]]:
+    """Loader over the sample stream, starting at the first sample of iteration `start`."""
+    labels = config.labels
+    masks = context.input("labels").files if labels not in ("image", "mask") else None
+    stream = TrainStream(
+        context.dataset,
+        context.ids(),
+        TRANSFORMS.build(config.transform),
+        split=config.split,
+        labels="masks" if masks else labels,
+        masks=masks,
+        batch_size=schedule.batch_size,
+        seed=context.request.seed,
+    )
+    workers = config.train_dataloader.num_workers
+    if workers is None:
+        workers = context.request.workers
+    return DataLoader(
+        stream,
+        batch_size=schedule.batch_size,
+        sampler=PositionSampler(start * schedule.batch_size),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+    )
+
+
+def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "inputs": torch.stack([sample["inputs"] for sample in samples]),
+        "data_samples": [sample["data_samples"] for sample in samples],
+    }
+
+
+def make_runner(
+    context: StageContext,
+    config: TrainStage,
+    schedule: Schedule,
+    model: torch.nn.Module,
+    loader: DataLoader[dict[str, Any]],
+    resume_from: Path | None,
+) -> Runner:
+    """mmengine's Runner for one training; its logs and event files go to the artifact's state folder."""
+    scheduler = {"by_epoch": False, "begin": 0, **config.param_scheduler}
+    if scheduler.get("type") == "PolyLR":
+        # mmengine's PolyLR reaches eta_min at step end - 1; the literature's poly rule reaches it at max_iters.
+        scheduler.setdefault("end", schedule.iterations + 1)
+    return Runner(
+        model=model,
+        work_dir=str(context.artifact.state),
+        train_dataloader=loader,
+        train_cfg={
+            "type": "IterBasedTrainLoop",
+            "max_iters": schedule.iterations,
+            "fast_forward_on_resume": True,  # the sampler starts where the resumed run stands
+        },
+        optim_wrapper=config.optim_wrapper,
+        param_scheduler=scheduler,
+        default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": config.train_cfg.log_interval}},
+        log_processor={"by_epoch": False, "window_size": config.train_cfg.log_interval},
+        visualizer={"type": "Visualizer", "vis_backends": [{"type": "TensorboardVisBackend"}]},
+        env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
+        randomness={"seed": context.request.seed},
+        load_from=str(resume_from) if resume_from else None,
+        resume=resume_from is not None,
+        experiment_name=f"{context.request.stage}_{context.request.key[:8]}",
+        default_scope="mmseg",
+    )
+
+
+def _keep_event_files(context: StageContext) -> None:
+    """Move TensorBoard's event files of this training from the resume state to the artifact."""
+    target = context.artifact.files / "tensorboard"
+    for source in context.artifact.state.rglob("events.out.tfevents.*"):
+        target.mkdir(exist_ok=True)
+        shutil.move(source, target / source.name)
