@@ -42,7 +42,7 @@ def visible_devices(nvml: Any, environ: Mapping[str, str]) -> list[Any]:
     listed = environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         return handles
-    uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    uuids = [as_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
     chosen = []
     for entry in (part.strip() for part in listed.split(",")):
         if entry.isdecimal():
@@ -162,5 +162,6 @@ class GpuSampler:
             return None
 
 
-def _text(value: str | bytes) -> str:
+def as_text(value: str | bytes) -> str:
+    """Old versions of `pynvml` return bytes where new ones return text."""
     return value.decode() if isinstance(value, bytes) else value
