@@ -117,7 +117,7 @@ def _gpus(nvml: Any) -> tuple[list[Gpu], str | None, str | None]:
 def _cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.readas_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
         if match:
             return match[1].strip()
     return platform.processor() or platform.machine()
