@@ -1,0 +1,1 @@
+"""Metrics: confusion matrices and threshold sweeps."""

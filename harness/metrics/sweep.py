@@ -1,0 +1,158 @@
+"""All background thresholds of a CAM evaluation in one pass over each image.
+
+At threshold b the prediction of a pixel is the arg-max over [b, class maps], ties to the lower channel (vwe
+spec section 8, irn spec A.4): background where the pixel's best score is <= b, else its best class. So the
+best class and the number of thresholds below the best score are all that matters of a pixel. They are counted
+in one histogram over (ground truth, best class, number of thresholds), whose cumulative sums are the confusion
+matrices of every threshold, bit for bit those of one evaluation per threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import InputError
+from harness.metrics.confusion import (
+    VOID,
+    Matrix,
+    SegmentationMetrics,
+    class_iou,
+    mean_over_classes,
+    segmentation_metrics,
+)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """Outcome of a threshold sweep.
+
+    Attributes:
+        thresholds: the swept background scores, ascending.
+        mean_iou: mIoU at each of them.
+        best_threshold: where mIoU is highest (the lowest such threshold).
+        best: all metrics there.
+        fixed_threshold: the method's own threshold, chosen without looking at this split.
+        fixed: all metrics there.
+    """
+
+    thresholds: tuple[float, ...]
+    mean_iou: tuple[float, ...]
+    best_threshold: float
+    best: SegmentationMetrics
+    fixed_threshold: float
+    fixed: SegmentationMetrics
+
+
+class ThresholdSweep:
+    """Counts of a split for every threshold at once; counts of parts of a split add with `+`.
+
+    Args:
+        num_classes: number of classes, background included.
+        thresholds: background scores to sweep, ascending.
+        fixed: a threshold to report besides; it need not be among `thresholds`, and is never "the best".
+
+    Raises:
+        InputError: no thresholds, or they do not ascend.
+    """
+
+    def __init__(self, num_classes: int, thresholds: Sequence[float], fixed: float) -> None:
+        if not thresholds or any(low >= high for low, high in zip(thresholds, thresholds[1:])):
+            raise InputError(f"the thresholds of a sweep must ascend, but they are {list(thresholds)}.")
+        self.num_classes = num_classes
+        self.thresholds = tuple(thresholds)
+        self.fixed = fixed
+        # Scores and threshold are compared in float32, the type that the threshold takes in the stack of maps.
+        self._grid = np.unique(np.asarray([*thresholds, fixed], dtype=np.float32))
+        self._counts = np.zeros((num_classes, num_classes, len(self._grid) + 1), dtype=np.int64)
+
+    def add(
+        self,
+        keys: npt.NDArray[np.integer],
+        scores: npt.NDArray[np.float32],
+        ground_truth: npt.NDArray[np.integer],
+    ) -> None:
+        """Count one image.
+
+        Args:
+            keys: (K,) class indices without background, ascending; K may be 0.
+            scores: (K, H, W) float32 class maps.
+            ground_truth: (H, W); pixels that are 255 or negative are not counted.
+
+        Raises:
+            InputError: the scores hold NaN.
+            ValueError: shapes disagree or labels are out of range.
+        """
+        if scores.shape != (len(keys), *ground_truth.shape):
+            raise ValueError(
+                f"scores are {scores.shape}, {len(keys)} keys, ground truth {ground_truth.shape}"
+            )
+        truth = ground_truth.astype(np.int64)
+        counted = (truth >= 0) & (truth != VOID)
+        classes = self.num_classes
+        if truth.max(initial=0, where=counted) >= classes or (len(keys) and max(keys) + 1 >= classes):
+            raise ValueError(f"ground truth or keys {list(keys)} do not fit {classes} classes")
+        bins = len(self._grid) + 1
+        if not len(keys):
+            self._counts[:, 0, 0] += np.bincount(truth[counted], minlength=classes)
+            return
+        winner, best = _best_class(scores)
+        if np.isnan(best).any():
+            raise InputError("the scores hold NaN: the network diverged; train it again or lower its lr.")
+        below = np.searchsorted(self._grid, best, side="left")
+        code = (truth * len(keys) + winner) * bins + below
+        local = np.bincount(code[counted], minlength=classes * len(keys) * bins)
+        self._counts[:, np.asarray(keys) + 1] += local.reshape(classes, len(keys), bins)
+
+    def __add__(self, other: ThresholdSweep) -> ThresholdSweep:
+        mine = (self.num_classes, self.thresholds, self.fixed)
+        if mine != (other.num_classes, other.thresholds, other.fixed):
+            raise ValueError("only sweeps over the same classes and thresholds can be added")
+        total = ThresholdSweep(*mine)
+        total._counts = self._counts + other._counts
+        return total
+
+    def matrices(self, thresholds: Sequence[float]) -> Matrix:
+        """Confusion matrices (T, C, C) at thresholds of this sweep.
+
+        Raises:
+            ValueError: a threshold is not among those counted.
+        """
+        wanted = np.asarray(thresholds, dtype=np.float32)
+        if not np.isin(wanted, self._grid).all():
+            raise ValueError(f"thresholds {list(thresholds)} were not counted")
+        positions = np.searchsorted(self._grid, wanted)
+        up_to = self._counts.cumsum(-1)
+        background = up_to[..., positions]
+        matrix = up_to[..., -1:] - background
+        matrix[:, 0] += background.sum(1)
+        return np.moveaxis(matrix, -1, 0)
+
+    def result(self) -> SweepResult:
+        """Metrics of what was counted so far."""
+        mean_iou = mean_over_classes(class_iou(self.matrices(self.thresholds)))
+        best = self.thresholds[int(np.argmax(mean_iou))]
+        at_best, at_fixed = self.matrices([best, self.fixed])
+        return SweepResult(
+            thresholds=self.thresholds,
+            mean_iou=tuple(mean_iou.tolist()),
+            best_threshold=best,
+            best=segmentation_metrics(at_best),
+            fixed_threshold=self.fixed,
+            fixed=segmentation_metrics(at_fixed),
+        )
+
+
+def _best_class(
+    scores: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Index of the highest map per pixel (ties to the lower one) and its value."""
+    winner = np.zeros(scores.shape[1:], dtype=np.intp)
+    best = scores[0].astype(np.float32)
+    for index, score in enumerate(scores[1:], start=1):
+        winner[score > best] = index
+        best = np.maximum(best, score)
+    return winner, best

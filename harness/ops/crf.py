@@ -1,0 +1,124 @@
+"""Fully connected CRF of an image, on `pydensecrf`.
+
+Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
+NIPS 2011. Parameters of the callers: irn spec B.2 (hard labels), vwe spec sections 8 and 9 (probabilities).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydensecrf.densecrf import DenseCRF2D
+
+from harness.errors import InputError, nearest
+
+Image = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+MIN_PROBABILITY = 1e-5
+"""Probabilities below this count as this: the unary is a logarithm."""
+
+
+@dataclass(frozen=True)
+class CRFParameters:
+    """Parameters of mean-field inference with a smoothness and an appearance kernel.
+
+    Attributes:
+        iterations: mean-field iterations.
+        gaussian_sxy: standard deviation of the smoothness kernel in pixels.
+        gaussian_compat: its weight.
+        bilateral_sxy: spatial standard deviation of the appearance kernel in pixels.
+        bilateral_srgb: its colour standard deviation in grey levels (0-255).
+        bilateral_compat: its weight.
+    """
+
+    iterations: int
+    gaussian_sxy: float
+    gaussian_compat: float
+    bilateral_sxy: float
+    bilateral_srgb: float
+    bilateral_compat: float
+
+    def updated(self, settings: Mapping[str, Any]) -> CRFParameters:
+        """These parameters with some of them set by a config.
+
+        Raises:
+            InputError: a setting has no such name.
+        """
+        known = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in known:
+                raise InputError(
+                    f"crf.{name} is not a parameter of the CRF{nearest(name, known)}; use {', '.join(known)}."
+                )
+        return replace(self, **settings)
+
+
+def crf_from_labels(
+    image: Image, labels: npt.NDArray[np.integer], n_labels: int, gt_prob: float, parameters: CRFParameters
+) -> tuple[Labels, Floats]:
+    """CRF on a hard label map: each given label is right with probability `gt_prob` (irn spec B.2).
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) integers in [0, n_labels).
+        n_labels: number of labels, at least 2.
+        gt_prob: confidence in the given label; the rest is shared equally by the other labels.
+        parameters: kernels and iterations.
+
+    Returns:
+        (H, W) int64 labels and (n_labels, H, W) float32 marginals.
+
+    Raises:
+        ValueError: fewer than two labels, or a label outside of their range.
+    """
+    if n_labels < 2:
+        raise ValueError(f"a CRF needs at least two labels, not {n_labels}")
+    if labels.min() < 0 or labels.max() >= n_labels:
+        raise ValueError(f"labels from {labels.min()} to {labels.max()} given, {n_labels} labels declared")
+    given = labels[None] == np.arange(n_labels).reshape(-1, 1, 1)
+    unary = np.where(given, -np.log(gt_prob), -np.log((1 - gt_prob) / (n_labels - 1)))
+    return _mean_field(image, unary, parameters)
+
+
+def crf_from_probabilities(
+    image: Image, probability: npt.NDArray[np.floating], parameters: CRFParameters
+) -> tuple[Labels, Floats]:
+    """CRF on class probabilities (vwe spec sections 8 and 9).
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        probability: (C, H, W), summing to 1 over C.
+        parameters: kernels and iterations.
+
+    Returns:
+        (H, W) int64 labels and (C, H, W) float32 marginals.
+    """
+    return _mean_field(image, -np.log(np.clip(probability, MIN_PROBABILITY, 1.0)), parameters)
+
+
+def _mean_field(
+    image: Image, unary: npt.NDArray[np.floating], parameters: CRFParameters
+) -> tuple[Labels, Floats]:
+    """Mean-field inference from a unary energy (C, H, W)."""
+    if image.shape[:2] != unary.shape[1:]:
+        raise ValueError(f"the image is {image.shape[:2]}, its unary energy {unary.shape[1:]}")
+    classes, height, width = unary.shape
+    crf = DenseCRF2D(width, height, classes)
+    crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(classes, -1), dtype=np.float32))
+    crf.addPairwiseGaussian(sxy=parameters.gaussian_sxy, compat=parameters.gaussian_compat)
+    crf.addPairwiseBilateral(
+        sxy=parameters.bilateral_sxy,
+        srgb=parameters.bilateral_srgb,
+        # The library asks for a writable, contiguous buffer although it only reads it.
+        rgbim=np.require(image, dtype=np.uint8, requirements=["C", "W"]),
+        compat=parameters.bilateral_compat,
+    )
+    probability = np.asarray(crf.inference(parameters.iterations), dtype=np.float32)
+    probability = probability.reshape(classes, height, width)
+    return probability.argmax(axis=0), probability
