@@ -1,0 +1,1 @@
+"""Numeric kernels that several methods share: tensors in, tensors out, no files, no globals."""

@@ -1,0 +1,98 @@
+"""Golden cases of data loading: augmentation, inference stacks, image-level labels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.data.transforms import (
+    CAFFE_MEAN_BGR,
+    Offsets,
+    deeplab_crop,
+    irn_crop,
+    long_side_crop,
+    reduce_label,
+    scale_flip_stack,
+)
+from tests.golden.adapters.crf import enlarge, grid_image
+from tests.golden.case import Case, Unavailable, adapter
+
+
+@adapter("data.infer_scales")
+def infer_scales(case: Case) -> dict[str, Any]:
+    image = grid_image(case)
+    return {f"scale_{scale:g}": scale_flip_stack(image, scale) for scale in case.config["scales"]}
+
+
+@adapter("data.train_augment")
+def train_augment(case: Case) -> dict[str, Any]:
+    drawn = case.config["drawn"]
+    sample, _ = long_side_crop(
+        grid_image(case),
+        long_side=drawn["target_long"],
+        flip=drawn["flip"],
+        offsets=Offsets(*drawn["horizontal_offset_then_vertical_offset"]),
+        crop=case.config["crop_size"],
+    )
+    return {"sample": sample}
+
+
+def irn_sample(case: Case) -> dict[str, np.ndarray]:
+    """`image`, `label` and `reduced_label` of the case `data.irn_train_sample`."""
+    image, drawn = grid_image(case), case.config["drawn"]
+    labels = np.array([0, 0, 3, 15, 255], np.uint8)[case.arrays["pick"]]
+    sample, label = irn_crop(
+        image,
+        enlarge(labels, 8, image.shape[:2]),
+        scale=drawn["scale"],
+        flip=drawn["flip"],
+        offsets=Offsets(*drawn["horizontal_offset_then_vertical_offset"]),
+        crop=case.config["crop_size"],
+    )
+    assert label is not None
+    return {"image": sample, "label": label, "reduced_label": reduce_label(label)}
+
+
+@adapter("seg.augment")
+def seg_augment(case: Case) -> dict[str, Any]:
+    image, drawn = grid_image(case), case.config["drawn"]
+    vertical, horizontal = drawn["vertical_then_horizontal_offset"]
+    sample, label = deeplab_crop(
+        image,
+        enlarge(case.arrays["pick"].astype(np.uint8), 8, image.shape[:2]),
+        scale=drawn["scale"],
+        flip=drawn["flip"],
+        offsets=Offsets(horizontal, vertical),
+        crop=case.config["crop_size"],
+    )
+    assert label is not None
+    # The case was recorded before the subtraction of the mean.
+    return {
+        "image": sample.transpose(1, 2, 0) + np.array(CAFFE_MEAN_BGR, np.float32),
+        "label": label.astype(np.float32),
+    }
+
+
+@adapter("data.word_cls_labels")
+def word_cls_labels(case: Case) -> dict[str, Any]:
+    """The label table from the annotations themselves: VOC's XML files are not part of the project."""
+    root = os.environ.get("HARNESS_VOC_ROOT")
+    if not root:
+        raise Unavailable("needs VOC 2012's annotations: set HARNESS_VOC_ROOT to a VOCdevkit")
+    from harness.data import open_dataset
+
+    dataset = open_dataset("voc", Path(root))
+    labels = {
+        split: np.stack([dataset.image_labels(name) for name in dataset.ids(split)])
+        for split in ("train_aug", "val")
+    }
+    train_aug = labels["train_aug"]
+    return {
+        "per_class": train_aug.sum(axis=0).astype(np.int64),
+        "images": len(train_aug),
+        "entries_in_table": len(train_aug) + len(labels["val"]),
+        "min_labels": int(train_aug.sum(axis=1).min()),
+    }
