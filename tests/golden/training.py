@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, PolyLR, build_optim_wrapper
 from torch import nn
 
@@ -16,6 +17,8 @@ def sgd_wrapper(
     model: nn.Module, *, lr: float, momentum: float, weight_decay: float, mults: dict[str, float]
 ) -> OptimWrapper:
     """SGD over the model's trainable parameters; `mults` maps part of a name to its learning-rate factor."""
+    # mmengine logs a line for every parameter.
+    MMLogger.get_current_instance().setLevel("ERROR")
     return build_optim_wrapper(
         model,
         {
@@ -32,7 +35,7 @@ def poly_lr(optimizer: OptimWrapper, max_iters: int, power: float) -> PolyLR:
 
 def group_lrs(optimizer: OptimWrapper) -> list[float]:
     """The distinct learning rates in force, ascending."""
-    return sorted({group["lr"] for group in optimizer.param_groups})
+    return sorted({group["lr"] for group in optimizer.optimizer.param_groups})
 
 
 def schedule(
@@ -67,7 +70,7 @@ def train_steps(model: Any, data: dict[str, Any], config: Any, mults: dict[str, 
     for _ in range(config["steps"]):
         history["lr"].append(group_lrs(optimizer))
         for name, value in model.train_step(data, optimizer).items():
-            history.setdefault(name, []).append(float(value))
+            history.setdefault(name, []).append(float(value.detach()))
         scheduler.step()
     return history
 

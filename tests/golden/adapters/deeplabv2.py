@@ -56,7 +56,8 @@ def param_groups(case: Case) -> dict[str, Any]:
         network = DeepLabV2(21, CAFFE_R101)
     optimizer = sgd_wrapper(network, lr=1e-3, momentum=0.9, weight_decay=5e-4, mults={})
     tensors, elements = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for group in optimizer.param_groups:
+    # The wrapper lists a group of its own beside those of the optimiser, for the base rate.
+    for group in optimizer.optimizer.param_groups:
         place = (1, 10, 20).index(round(group["lr"] / 1e-3))
         tensors[place] += len(group["params"])
         elements[place] += sum(parameter.numel() for parameter in group["params"])
