@@ -1,0 +1,33 @@
+"""Datasets by name. Importing this package imports neither torch nor mmengine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.data.dataset import Dataset
+from harness.data.shapes import Shapes
+from harness.data.voc import VOC
+from harness.errors import InputError, nearest
+
+DATASETS: dict[str, type[Dataset]] = {"voc": VOC, "shapes": Shapes}
+
+
+def open_dataset(name: str, root: Path | None, cache: Path | None = None) -> Dataset:
+    """Open a dataset.
+
+    Args:
+        name: a key of `DATASETS`.
+        root: its folder. None is for `shapes` only, which is then generated into the cache on first use.
+        cache: folder for facts about files and generated data; default `data_cache()`.
+
+    Raises:
+        InputError: no such dataset, or it is not at `root`.
+    """
+    if name not in DATASETS:
+        raise InputError(
+            f"there is no dataset '{name}'{nearest(name, DATASETS)}; the datasets are {', '.join(DATASETS)}"
+        )
+    return DATASETS[name].open(root, cache)
+
+
+__all__ = ["DATASETS", "Dataset", "open_dataset"]

@@ -1,0 +1,244 @@
+"""What every dataset offers: splits, images, image-level labels, masks, a preflight check, a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.cache import data_cache
+from harness.data.fingerprint import Fact, FileFacts, OnProgress, bytes_hash, content_hash, raise_first
+from harness.data.image_file import check_image, image_size, read_rgb
+from harness.data.palette import IGNORE, read_mask, voc_palette
+from harness.errors import InputError, nearest
+
+
+def wrong_size(mask: Path, mask_size: Sequence[int], image: Path, size: Sequence[int]) -> InputError:
+    """Return the error for a mask that does not fit its image; sizes are (H, W)."""
+    return InputError(
+        f"the mask {mask} is {mask_size[1]} x {mask_size[0]} pixels but its image {image} is {size[1]} x {size[0]}: "
+        "replace the one that is wrong"
+    )
+
+
+class Dataset(ABC):
+    """A dataset on disk. Reading is thread-safe, and an instance may be sent to worker processes.
+
+    A subclass must give `name`, `classes`, `splits` and the abstract methods; all paths are its own affair.
+
+    Args:
+        root: the dataset's own folder.
+        cache: folder that remembers facts about files between runs; default `data_cache()`.
+
+    Attributes:
+        name: as in `--dataset`.
+        classes: names, `background` first; a mask's label is the index into them.
+        splits: names of the splits that may be asked for.
+        palette: (256, 3) uint8 RGB colours of masks.
+        notices: sentences on what differs from the official data, filled while the dataset is used.
+    """
+
+    name: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]]
+    splits: ClassVar[tuple[str, ...]]
+    unlabelled_splits: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
+        self.root = root.resolve()
+        self.palette = voc_palette()
+        self.notices: list[str] = []
+        self._ids: dict[str, tuple[str, ...]] = {}
+        self._labels: dict[str, NDArray[np.float32]] = {}
+        place = hashlib.blake2b(str(self.root).encode(), digest_size=8).hexdigest()
+        self._facts = FileFacts(self.root, (cache or data_cache()) / "facts" / f"{self.name}-{place}.json")
+
+    @classmethod
+    def open(cls, root: Path | None, cache: Path | None = None) -> Dataset:
+        """Open the dataset at `root`.
+
+        Raises:
+            InputError: it is not there, or no root was given.
+        """
+        if root is None:
+            raise InputError(
+                f"dataset '{cls.name}' needs to know where it is: pass its folder with --data-root"
+            )
+        return cls(root, cache)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes without background."""
+        return len(self.classes) - 1
+
+    @property
+    @abstractmethod
+    def official(self) -> bool:
+        """Whether these are the official lists and nothing was replaced."""
+
+    @abstractmethod
+    def image_path(self, image_id: str) -> Path:
+        """Return the image's file."""
+
+    @abstractmethod
+    def annotation_path(self, image_id: str) -> Path:
+        """Return the file that holds the image-level labels."""
+
+    @abstractmethod
+    def mask_path(self, image_id: str, split: str) -> Path:
+        """Return the file of the image's mask in this split; it need not exist."""
+
+    @abstractmethod
+    def ground_truth(self, split: str) -> str:
+        """Return the name of the masks that a split is evaluated on, for protocols."""
+
+    @abstractmethod
+    def _read_ids(self, split: str) -> Sequence[str]:
+        """Read the ids of a resolved split, or raise InputError."""
+
+    @abstractmethod
+    def _read_labels(self, path: Path) -> list[int]:
+        """Read class indices without background, ascending, from an annotation, or raise InputError."""
+
+    def resolve_split(self, split: str) -> str:
+        """Return the split whose list stands for `split`, with a notice where that is another one.
+
+        Raises:
+            InputError: the dataset has no such split.
+        """
+        if split not in self.splits:
+            raise InputError(
+                f"dataset '{self.name}' has no split '{split}'{nearest(split, self.splits)}; "
+                f"the splits are {', '.join(self.splits)}"
+            )
+        return split
+
+    def ids(self, split: str) -> tuple[str, ...]:
+        """Return the image ids of a split, in the order of its list.
+
+        Raises:
+            InputError: no such split, its list is missing or empty, or an id occurs twice.
+        """
+        resolved = self.resolve_split(split)
+        if resolved not in self._ids:
+            self._ids[resolved] = tuple(self._read_ids(resolved))
+        return self._ids[resolved]
+
+    def read_image(self, image_id: str) -> NDArray[np.uint8]:
+        """Return the stored pixels, (H, W, 3) uint8 RGB (errors: see `read_rgb`)."""
+        return read_rgb(self.image_path(image_id))
+
+    def image_size(self, image_id: str) -> tuple[int, int]:
+        """Return (H, W) from the file's header."""
+        return image_size(self.image_path(image_id))
+
+    def image_labels(self, image_id: str) -> NDArray[np.float32]:
+        """Return the image-level labels: (C,) float32 multi-hot, C without background.
+
+        Raises:
+            InputError: the annotation is missing, broken, empty or names an unknown class.
+        """
+        if image_id not in self._labels:
+            labels = np.zeros(self.num_classes, np.float32)
+            labels[self._read_labels(self.annotation_path(image_id))] = 1
+            labels.flags.writeable = False  # the same array is given to every caller
+            self._labels[image_id] = labels
+        return self._labels[image_id]
+
+    def read_mask(self, image_id: str, split: str) -> NDArray[np.uint8]:
+        """Return the ground truth: (H, W) uint8, 0 background, class index + 1, 255 ignore.
+
+        Raises:
+            InputError: the mask is missing, unreadable or holds a label that is no class.
+        """
+        path = self.mask_path(image_id, split)
+        mask = read_mask(path)
+        self._require_classes(path, mask)
+        return mask
+
+    def check(
+        self,
+        splits: Iterable[str],
+        *,
+        masks_for: Collection[str] = (),
+        progress: OnProgress | None = None,
+    ) -> None:
+        """Check all that a run on these splits needs, before it starts.
+
+        Every listed image is there and whole; every annotation is there and names known classes (but for
+        splits that have none by nature); every mask that is there has its image's size and known labels.
+
+        Args:
+            masks_for: splits whose masks must all be there.
+            progress: told (done, total) while files are read; unchanged files are not read again.
+
+        Raises:
+            InputError: names the first bad file and counts the rest.
+        """
+        for split in dict.fromkeys([*splits, *masks_for]):
+            ids = self.ids(split)
+            sizes = self._images(ids, progress)
+            if split not in self.unlabelled_splits:
+                self._annotations(ids, progress)
+            masks = self._masks(ids, split, progress, required=split in masks_for)
+            raise_first(
+                [
+                    wrong_size(self.mask_path(image_id, split), mask, self.image_path(image_id), size)
+                    for image_id, size, mask in zip(ids, sizes, masks, strict=True)
+                    if mask is not None and mask[:2] != size[:2]
+                ]
+            )
+
+    def fingerprint(self, splits: Iterable[str], *, progress: OnProgress | None = None) -> str:
+        """Return a hash of lists, image sizes and bytes, image-level labels and decoded masks.
+
+        It depends neither on where the dataset lies nor on how a mask's PNG was compressed.
+
+        Raises:
+            InputError: a file that a split needs is missing or broken.
+        """
+        lines = [f"{self.name} 1", *self.classes]
+        for split in sorted({*splits}):
+            ids = self.ids(split)
+            images = self._images(ids, progress)
+            plain = split in self.unlabelled_splits
+            labels = [None] * len(ids) if plain else self._annotations(ids, progress)
+            masks = self._masks(ids, split, progress)
+            lines.append(f"split {split} is {self.resolve_split(split)}: {len(ids)}")
+            lines += [f"{row}" for row in zip(ids, images, labels, masks, strict=True)]
+        return content_hash(lines)
+
+    def _images(self, ids: Sequence[str], progress: OnProgress | None) -> list[Fact]:
+        """Return [H, W, bytes] per image."""
+        return self._facts.learn("image", [self.image_path(i) for i in ids], check_image, progress)
+
+    def _annotations(self, ids: Sequence[str], progress: OnProgress | None) -> list[Fact]:
+        """Return the class indices per image."""
+        paths = [self.annotation_path(image_id) for image_id in ids]
+        return self._facts.learn("labels", paths, self._read_labels, progress)
+
+    def _masks(
+        self, ids: Sequence[str], split: str, progress: OnProgress | None, required: bool = False
+    ) -> list[Fact | None]:
+        """Return [H, W, hash of the labels] per mask, None where there is none and none is required."""
+        paths = [self.mask_path(image_id, split) for image_id in ids]
+        there = [path for path in paths if required or path.exists()]
+        facts = dict(zip(there, self._facts.learn("mask", there, self._mask_fact, progress), strict=True))
+        return [facts.get(path) for path in paths]
+
+    def _mask_fact(self, path: Path) -> Fact:
+        mask = read_mask(path)
+        self._require_classes(path, mask)
+        return [*mask.shape, bytes_hash(mask.tobytes())]
+
+    def _require_classes(self, path: Path, mask: NDArray[np.uint8]) -> None:
+        wrong = (mask > self.num_classes) & (mask != IGNORE)
+        if wrong.any():
+            raise InputError(
+                f"the mask {path} holds label {mask[wrong][0]}, but dataset '{self.name}' has labels 0 to "
+                f"{self.num_classes} and {IGNORE}: replace the file"
+            )

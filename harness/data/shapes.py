@@ -1,0 +1,227 @@
+"""The embedded toy dataset: pictures of `shapes_scene`, generated into VOC's layout and read like VOC.
+
+Images are uncompressed PNGs (in JPEGImages, where readers of VOC's layout look), so that the same seed and
+sizes give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from filelock import FileLock
+
+from harness.data.cache import data_cache
+from harness.data.palette import voc_palette
+from harness.data.png import encode_png
+from harness.data.shapes_scene import CLASSES, Scene, draw_scene
+from harness.data.voc import VOC
+from harness.errors import InputError
+from harness.files import write_json
+from harness.processes import map_unordered
+
+VERSION = 1  # of the pictures: raise it with every change to what is drawn
+MARKER = "shapes.json"  # written last; a folder without it is not whole
+
+_VAL_START = 10_000_000  # index of the first val picture: val stays the same whatever the size of train
+_FOLDERS = ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets/Segmentation")
+_SHARD = 32  # pictures per task
+
+_worker: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class ShapesSpec:
+    """What determines every byte of the dataset.
+
+    Attributes:
+        train_aug: images with image-level labels to train on.
+        train: the first of them, on which seeds are evaluated.
+        val: held-out images.
+    """
+
+    seed: int = 0
+    train: int = 400
+    train_aug: int = 1600
+    val: int = 200
+    version: int = VERSION
+
+
+class Shapes(VOC):
+    """The generated dataset; class names and splits differ from VOC, the rest is VOC's.
+
+    Raises:
+        InputError: the folder does not hold a complete dataset of this version.
+    """
+
+    name = "shapes"
+    classes: ClassVar[tuple[str, ...]] = ("background", *CLASSES)
+    splits: ClassVar[tuple[str, ...]] = ("train", "train_aug", "val")
+    unlabelled_splits: ClassVar[tuple[str, ...]] = ()
+    image_suffix = ".png"
+
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
+        self.spec = read_marker(root)
+        super().__init__(root, cache)
+
+    @classmethod
+    def open(cls, root: Path | None, cache: Path | None = None) -> Shapes:
+        """Open the dataset at `root`; without a root, the default one, generated on first use."""
+        if root is None:
+            root = default_root(cache)
+            generate_shapes(root)
+        return cls(root, cache)
+
+    @property
+    def official(self) -> bool:
+        """Whether seed, sizes and version are the default ones."""
+        return self.spec == ShapesSpec()
+
+
+def default_root(cache: Path | None = None) -> Path:
+    """Folder of the default dataset in the cache."""
+    return (cache or data_cache()) / f"shapes-v{VERSION}"
+
+
+def read_marker(root: Path) -> ShapesSpec:
+    """Return what a complete dataset was generated from.
+
+    Raises:
+        InputError: it is absent, incomplete or of another version.
+    """
+    try:
+        spec = ShapesSpec(**json.loads((root / MARKER).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(
+            f"there is no complete shapes dataset in {root} ({MARKER} is missing): leave out --data-root "
+            "to have one made"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{root / MARKER} cannot be read ({error}): delete {root} to have it made again"
+        ) from error
+    if spec.version != VERSION:
+        raise InputError(
+            f"the shapes dataset in {root} is of version {spec.version}, not {VERSION}: delete it to have it "
+            "made again"
+        )
+    return spec
+
+
+def generate_shapes(
+    root: Path,
+    seed: int = 0,
+    train: int = ShapesSpec.train,
+    val: int = ShapesSpec.val,
+    train_aug: int = ShapesSpec.train_aug,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Generate the dataset into `root`, unless it is there already; it appears whole or not at all.
+
+    Two processes may do this at once: the second waits and finds the work done.
+
+    Args:
+        seed, train, val, train_aug: see `ShapesSpec`; `train` must not exceed `train_aug`.
+        workers: processes; default one per core.
+        progress: told (images done, images in all).
+
+    Raises:
+        InputError: sizes make no sense, or `root` holds something else.
+    """
+    if not (0 < train <= train_aug <= _VAL_START and val > 0):
+        raise InputError(
+            f"shapes needs 0 < train <= train_aug and val > 0, not train={train}, {train_aug=}, {val=}"
+        )
+    spec = ShapesSpec(seed, train, train_aug, val)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.parent / f".{root.name}.lock"):
+            if root.exists() and (any(root.iterdir()) or (root / MARKER).exists()):
+                _require_same(root, spec)
+                return
+            _generate(root, spec, workers or len(os.sched_getaffinity(0)), progress)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the shapes dataset into {root} ({error.strerror or error}): free space or choose "
+            "another cache folder with HARNESS_CACHE"
+        ) from error
+
+
+def _require_same(root: Path, spec: ShapesSpec) -> None:
+    found = read_marker(root)
+    if found != spec:
+        raise InputError(f"{root} holds another shapes dataset ({found}): choose another folder or delete it")
+
+
+def _generate(
+    root: Path, spec: ShapesSpec, workers: int, progress: Callable[[int, int], None] | None
+) -> None:
+    ids = {
+        "train": [f"train_{i:06d}" for i in range(spec.train)],
+        "train_aug": [f"train_{i:06d}" for i in range(spec.train_aug)],
+        "val": [f"val_{i:06d}" for i in range(spec.val)],
+    }
+    drawn = [(name, i) for i, name in enumerate(ids["train_aug"])]
+    drawn += [(name, _VAL_START + i) for i, name in enumerate(ids["val"])]
+    _remove_leftovers(root)
+    part = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}.part-"))
+    try:
+        for folder in _FOLDERS:
+            (part / folder).mkdir(parents=True)
+        shards = [tuple(drawn[start : start + _SHARD]) for start in range(0, len(drawn), _SHARD)]
+        done = 0
+        for shard, _ in map_unordered(
+            _write_shard, shards, min(workers, len(shards)), _begin, (part, spec.seed)
+        ):
+            done += len(shard)
+            if progress:
+                progress(done, len(drawn))
+        for split, names in ids.items():
+            (part / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(names) + "\n")
+        write_json(part / MARKER, asdict(spec))
+        part.chmod(0o755)
+        part.replace(root)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what killed processes left behind; the lock is held, so nobody is writing there."""
+    for part in root.parent.glob(f".{root.name}.part-*"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _begin(folder: Path, seed: int) -> None:
+    _worker.update(folder=folder, seed=seed, palette=voc_palette())
+
+
+def _write_shard(shard: tuple[tuple[str, int], ...]) -> None:
+    folder, seed, palette = _worker["folder"], _worker["seed"], _worker["palette"]
+    for name, index in shard:
+        scene = draw_scene(seed, index)
+        (folder / "JPEGImages" / f"{name}.png").write_bytes(encode_png(scene.image))
+        (folder / "SegmentationClass" / f"{name}.png").write_bytes(encode_png(scene.mask, palette))
+        (folder / "Annotations" / f"{name}.xml").write_text(_annotation(name, scene), encoding="utf-8")
+
+
+def _annotation(name: str, scene: Scene) -> str:
+    height, width = scene.mask.shape
+    objects = "".join(
+        f"  <object>\n    <name>{CLASSES[found.label]}</name>\n    <difficult>0</difficult>\n    <bndbox>"
+        + "".join(f"<{key}>{at}</{key}>" for key, at in zip(("xmin", "ymin", "xmax", "ymax"), found.box))
+        + "</bndbox>\n  </object>\n"
+        for found in scene.objects
+    )
+    return (
+        f"<annotation>\n  <folder>shapes</folder>\n  <filename>{name}.png</filename>\n"
+        f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n"
+        f"  <segmented>1</segmented>\n{objects}</annotation>\n"
+    )

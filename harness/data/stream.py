@@ -1,0 +1,139 @@
+"""Training samples as a pure function of (seed, position): a resumed training sees the same ones.
+
+Position p of a run's sample stream determines the epoch, the image and every random draw
+(`docs/design.md`, Determinism); number of workers, restarts and batch boundaries do not matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from numpy.typing import NDArray
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from harness.data.dataset import Dataset, wrong_size
+from harness.data.palette import read_mask
+
+Labels = Literal["image", "mask", "masks"]
+Transform = Callable[
+    [NDArray[np.uint8], NDArray[np.uint8] | None, np.random.Generator],
+    tuple[NDArray[np.float32], NDArray[np.uint8] | None],
+]
+
+_SHUFFLE = 1  # third word of an epoch's entropy: keeps it apart from that of positions, which has two words
+
+
+class TrainStream(TorchDataset[dict[str, Any]]):
+    """An endless stream of training samples, indexed by position.
+
+    Every epoch is a permutation of the images without its last incomplete batch. Fewer images than a batch
+    are gone through again and again, so that a batch can be filled.
+
+    Args:
+        dataset: where images and labels come from.
+        ids: images of the training.
+        transform: (image (H, W, 3) uint8 RGB, label (H, W) uint8 or None, rng) -> (sample (3, h, w) float32,
+            label or None).
+        split: whose masks `labels="mask"` means.
+        labels: `image`: image-level labels, no mask is ever opened; `mask`: the dataset's own masks;
+            `masks`: the PNGs in the folder `masks`.
+        masks: folder of `<image id>.png`, for `labels="masks"` only.
+        batch_size: samples per iteration over all processes.
+        seed: of the run, not negative.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        transform: Transform,
+        *,
+        split: str,
+        labels: Labels,
+        masks: Path | None = None,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        if (labels == "masks") != (masks is not None):
+            raise ValueError("a folder of masks goes with labels='masks', and only with it")
+        if not ids or batch_size < 1:
+            raise ValueError(f"a stream needs images and a batch size, not {len(ids)} and {batch_size}")
+        self._dataset = dataset
+        self._ids = tuple(ids)
+        self._transform = transform
+        self._split = split
+        self._labels = labels
+        self._masks = masks
+        self._seed = seed
+        self.epoch_length = len(ids) // batch_size * batch_size or len(ids)
+
+    def __len__(self) -> int:
+        """Return the number of samples of an epoch; positions go on beyond it."""
+        return self.epoch_length
+
+    def image_id(self, position: int) -> str:
+        """Return the image at a position."""
+        epoch, place = divmod(position, self.epoch_length)
+        return self._ids[_permutation(self._seed, epoch, len(self._ids))[place]]
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Return `inputs` (3, h, w) float32 and `data_samples`, a SegDataSample.
+
+        The sample carries `image_labels` (C,) float32, or `gt_sem_seg.data` (1, h, w) int64.
+
+        Raises:
+            InputError: an image, annotation or mask is missing, broken or of the wrong size.
+        """
+        image_id = self.image_id(position)
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, position])))
+        image = self._dataset.read_image(image_id)
+        inputs, label = self._transform(image, self._label(image_id, image.shape[:2]), rng)
+        sample = SegDataSample(metainfo={"image_id": image_id, "img_shape": inputs.shape[1:]})
+        if label is None:
+            # A copy: the dataset hands out one read-only array per image.
+            sample.set_data({"image_labels": torch.from_numpy(self._dataset.image_labels(image_id).copy())})
+        else:
+            sample.gt_sem_seg = PixelData(data=torch.from_numpy(label.astype(np.int64))[None])
+        return {"inputs": torch.from_numpy(np.ascontiguousarray(inputs)), "data_samples": sample}
+
+    def _label(self, image_id: str, size: tuple[int, ...]) -> NDArray[np.uint8] | None:
+        if self._labels == "image":
+            return None
+        if self._masks is None:
+            path = self._dataset.mask_path(image_id, self._split)
+            mask = self._dataset.read_mask(image_id, self._split)
+        else:
+            path = self._masks / f"{image_id}.png"
+            mask = read_mask(path)
+        if mask.shape != size:
+            raise wrong_size(path, mask.shape, self._dataset.image_path(image_id), size)
+        return mask
+
+
+class PositionSampler(Sampler[int]):
+    """Positions `start`, `start` + 1, and so on without end.
+
+    Args:
+        start: first position, iterations done so far times batch size.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self._start)
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    sequence = np.random.SeedSequence([seed, epoch, _SHUFFLE])
+    return np.random.Generator(np.random.PCG64(sequence)).permutation(count)

@@ -1,0 +1,182 @@
+"""PASCAL VOC 2012 in its official layout, with SBD's masks where they are there.
+
+    VOC2012/JPEGImages/<id>.jpg, Annotations/<id>.xml
+    VOC2012/ImageSets/Segmentation/{train,val,trainval,test,train_aug}.txt
+    VOC2012/SegmentationClass/<id>.png      VOC's own masks: train and val
+    VOC2012/SegmentationClassAug/<id>.png   masks of train_aug: VOC's and SBD's
+
+Sources: M. Everingham et al., The PASCAL Visual Object Classes Challenge 2012; B. Hariharan et al., Semantic
+contours from inverse detectors, ICCV 2011 (SBD).
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from harness.data.dataset import Dataset
+from harness.data.fingerprint import content_hash
+from harness.errors import InputError, nearest
+
+_LISTS = Path("ImageSets") / "Segmentation"
+
+# Number of ids and `content_hash` of the sorted ids of the official lists (copies differ in order).
+OFFICIAL_LISTS = {
+    "train": (1464, "9c29856e0d7edd24e4af87df537cd9b8"),
+    "val": (1449, "dd676ac12398b31c8513967fab4c25f0"),
+    "train_aug": (10582, "f64d0f86f96ad845cc7509dd934522e1"),
+    "test": (1456, "058470a8f476bdb9c32a14d6b853b053"),
+}
+
+
+class VOC(Dataset):
+    """PASCAL VOC 2012.
+
+    Args:
+        root: the folder VOC2012, VOCdevkit, or the one that holds VOCdevkit.
+
+    Raises:
+        InputError: no VOC 2012 is there.
+    """
+
+    name = "voc"
+    classes: ClassVar[tuple[str, ...]] = (
+        "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+        "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+        "tvmonitor",
+    )  # fmt: skip
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "train_aug", "test")
+    unlabelled_splits: ClassVar[tuple[str, ...]] = ("test",)
+    image_suffix: ClassVar[str] = ".jpg"
+
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
+        super().__init__(find_voc(root), cache)
+        self._has_aug_masks = (self.root / "SegmentationClassAug").is_dir()
+
+    @property
+    def official(self) -> bool:
+        """Whether every list on disk is the official one and no split had to stand for another."""
+        there = [split for split in OFFICIAL_LISTS if self._list_path(split).is_file()]
+        return not self.notices and all(
+            (len(self.ids(split)), content_hash(sorted(self.ids(split)))) == OFFICIAL_LISTS[split]
+            for split in there
+        )
+
+    def resolve_split(self, split: str) -> str:
+        """Return `train` for `train_aug` where the latter has no list, and give notice of it."""
+        split = super().resolve_split(split)
+        if split != "train_aug" or self._list_path(split).is_file():
+            return split
+        notice = (
+            f"split 'train_aug' is the smaller 'train' here, because {self._list_path('train_aug')} is "
+            "missing; results cannot be compared with published ones"
+        )
+        if notice not in self.notices:
+            self.notices.append(notice)
+        return "train"
+
+    def image_path(self, image_id: str) -> Path:
+        return self.root / "JPEGImages" / f"{image_id}{self.image_suffix}"
+
+    def annotation_path(self, image_id: str) -> Path:
+        return self.root / "Annotations" / f"{image_id}.xml"
+
+    def mask_path(self, image_id: str, split: str) -> Path:
+        """Return SBD's mask for `train_aug` where there is one, VOC's own otherwise."""
+        own = self.root / "SegmentationClass" / f"{image_id}.png"
+        if self._has_aug_masks and self.resolve_split(split) == "train_aug":
+            augmented = self.root / "SegmentationClassAug" / f"{image_id}.png"
+            return augmented if augmented.exists() or not own.exists() else own
+        return own
+
+    def ground_truth(self, split: str) -> str:
+        aug = self._has_aug_masks and self.resolve_split(split) == "train_aug"
+        return "SegmentationClassAug" if aug else "SegmentationClass"
+
+    def _list_path(self, split: str) -> Path:
+        return self.root / _LISTS / f"{split}.txt"
+
+    def _read_ids(self, split: str) -> list[str]:
+        return read_id_list(self._list_path(split), f"split '{split}' of dataset '{self.name}'")
+
+    def _read_labels(self, path: Path) -> list[int]:
+        return read_object_classes(path, self.classes)
+
+
+def find_voc(root: Path) -> Path:
+    """Return the folder of VOC 2012 at or below `root`.
+
+    Raises:
+        InputError: none is there.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"there is no folder {root}: pass the folder that holds VOCdevkit/VOC2012 with --data-root"
+        )
+    candidates = [root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"]
+    for folder in candidates:
+        if (folder / _LISTS).is_dir():
+            return folder
+    raise InputError(
+        f"there is no VOC 2012 in {root}: looked for {_LISTS} in it, in VOC2012 and in VOCdevkit/VOC2012; "
+        "pass the folder that holds VOCdevkit with --data-root"
+    )
+
+
+def read_id_list(path: Path, what: str) -> list[str]:
+    """Read image ids, one per line: `2007_000032`, or SBD's style with paths of the image and its mask.
+
+    Raises:
+        InputError: the list is missing, empty or names an id twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise InputError(f"{what} has no list: {path} is missing; complete the dataset") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the list {path} of {what} cannot be read ({error}): replace the file") from error
+    ids = [PurePosixPath(line.split()[0]).stem for line in lines if line.strip()]
+    if not ids:
+        raise InputError(f"the list {path} of {what} is empty: replace the file")
+    if len(set(ids)) < len(ids):
+        twice = next(image_id for image_id, count in Counter(ids).items() if count > 1)
+        raise InputError(f"the list {path} of {what} names image {twice} twice: remove one of the two lines")
+    return ids
+
+
+def read_object_classes(path: Path, classes: Sequence[str]) -> list[int]:
+    """Return the classes of all objects in a VOC annotation, difficult ones included.
+
+    Args:
+        path: XML file.
+        classes: names, `background` first.
+
+    Returns:
+        Indices without background (first class 0), ascending, each once.
+
+    Raises:
+        InputError: the file is missing or no XML, has no object, or an object's class is unknown.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise InputError(
+            f"there is no annotation {path}: image-level labels come from it; complete the dataset"
+        ) from None
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"the annotation {path} cannot be read ({error}): replace the file") from error
+    names = {(element.findtext("name") or "").strip() for element in root.findall("object")}
+    unknown = sorted(names - set(classes[1:]))
+    if unknown:
+        raise InputError(
+            f"the annotation {path} names class '{unknown[0]}', which the dataset has not"
+            f"{nearest(unknown[0], classes[1:])}: correct the file"
+        )
+    if not names:
+        raise InputError(
+            f"the annotation {path} has no object, so its image has no label: correct the file or the list"
+        )
+    return sorted(classes.index(name) - 1 for name in names)
