@@ -1,5 +1,7 @@
 """Registries of what configs name by `type` and mmseg has no registry for.
 
+An inference turns an image into scores by a trained network: see `harness.inference.Inference`.
+
 A refiner turns the scores of one image into a mask. Its `kind` says how the `refine` stage runs it:
 
 - `cpu`: `refiner(image, scores) -> mask` in a pool of processes, so the object must pickle;
@@ -12,4 +14,5 @@ from __future__ import annotations
 
 from mmengine.registry import Registry
 
+INFERENCES = Registry("inference", scope="harness", locations=["harness.inference"])
 REFINERS = Registry("refiner", scope="harness", locations=["harness.ops.crf_refiner"])

@@ -1,7 +1,7 @@
 """Confusion matrices and what follows from them.
 
-A confusion matrix is a (C, C) int64 array, rows ground truth, columns prediction. It is exact, and matrices of
-parts of a split add up to the split's.
+A confusion matrix is a (C, C) int64 array, rows ground truth, columns prediction. It is exact, and the
+matrices of parts of a split add up to the split's.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """All background thresholds of a CAM evaluation in one pass over each image.
 
 At threshold b the prediction of a pixel is the arg-max over [b, class maps], ties to the lower channel (vwe
-spec section 8, irn spec A.4): background where the pixel's best score is <= b, else its best class. So the
-best class and the number of thresholds below the best score are all that matters of a pixel. They are counted
-in one histogram over (ground truth, best class, number of thresholds), whose cumulative sums are the confusion
-matrices of every threshold, bit for bit those of one evaluation per threshold.
+spec section 8, irn spec A.4): background where the pixel's best score is <= b, else its best class. So all
+that matters of a pixel is its best class and how many thresholds lie below its best score. Both are counted
+in one histogram over (ground truth, best class, number of thresholds), whose cumulative sums are the
+confusion matrices of every threshold, bit for bit those of one evaluation per threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +61,12 @@ class ThresholdSweep:
     """
 
     def __init__(self, num_classes: int, thresholds: Sequence[float], fixed: float) -> None:
-        if not thresholds or any(low >= high for low, high in zip(thresholds, thresholds[1:])):
+        if not thresholds or any(low >= high for low, high in pairwise(thresholds)):
             raise InputError(f"the thresholds of a sweep must ascend, but they are {list(thresholds)}.")
         self.num_classes = num_classes
         self.thresholds = tuple(thresholds)
         self.fixed = fixed
-        # Scores and threshold are compared in float32, the type that the threshold takes in the stack of maps.
+        # Scores and thresholds compare in float32, the type that a threshold takes in the stack of maps.
         self._grid = np.unique(np.asarray([*thresholds, fixed], dtype=np.float32))
         self._counts = np.zeros((num_classes, num_classes, len(self._grid) + 1), dtype=np.int64)
 
@@ -83,28 +84,28 @@ class ThresholdSweep:
             ground_truth: (H, W); pixels that are 255 or negative are not counted.
 
         Raises:
-            InputError: the scores hold NaN.
-            ValueError: shapes disagree or labels are out of range.
+            ValueError: shapes disagree, labels are out of range, or the scores hold NaN.
         """
         if scores.shape != (len(keys), *ground_truth.shape):
             raise ValueError(
-                f"scores are {scores.shape}, {len(keys)} keys, ground truth {ground_truth.shape}"
+                f"the scores of {len(keys)} classes are {scores.shape}, it is {ground_truth.shape}"
             )
-        truth = ground_truth.astype(np.int64)
-        counted = (truth >= 0) & (truth != VOID)
-        classes = self.num_classes
-        if truth.max(initial=0, where=counted) >= classes or (len(keys) and max(keys) + 1 >= classes):
-            raise ValueError(f"ground truth or keys {list(keys)} do not fit {classes} classes")
-        bins = len(self._grid) + 1
+        classes, bins = self.num_classes, len(self._grid) + 1
+        counted = (ground_truth >= 0) & (ground_truth != VOID)
+        truth = ground_truth[counted].astype(np.int64)
+        if truth.max(initial=0) >= classes:
+            raise ValueError(f"the ground truth holds label {truth.max()}, but there are {classes} classes")
         if not len(keys):
-            self._counts[:, 0, 0] += np.bincount(truth[counted], minlength=classes)
+            self._counts[:, 0, 0] += np.bincount(truth, minlength=classes)
             return
-        winner, best = _best_class(scores)
+        if not 0 <= min(keys) <= max(keys) < classes - 1:
+            raise ValueError(f"the keys {list(keys)} do not fit {classes} classes, background included")
+        winner, best = _best_class(scores[:, counted])
         if np.isnan(best).any():
-            raise InputError("the scores hold NaN: the network diverged; train it again or lower its lr.")
+            raise ValueError("the scores hold NaN, so the network diverged; train it with a lower lr")
         below = np.searchsorted(self._grid, best, side="left")
         code = (truth * len(keys) + winner) * bins + below
-        local = np.bincount(code[counted], minlength=classes * len(keys) * bins)
+        local = np.bincount(code, minlength=classes * len(keys) * bins)
         self._counts[:, np.asarray(keys) + 1] += local.reshape(classes, len(keys), bins)
 
     def __add__(self, other: ThresholdSweep) -> ThresholdSweep:
@@ -149,7 +150,7 @@ class ThresholdSweep:
 def _best_class(
     scores: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Index of the highest map per pixel (ties to the lower one) and its value."""
+    """Index of the highest of K maps (K, ...) per pixel (ties to the lower one) and its value."""
     winner = np.zeros(scores.shape[1:], dtype=np.intp)
     best = scores[0].astype(np.float32)
     for index, score in enumerate(scores[1:], start=1):

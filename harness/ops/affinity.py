@@ -103,11 +103,14 @@ def pair_labels(label: Tensor, radius: int, num_classes: int) -> tuple[Tensor, T
         Background-positive, foreground-positive and negative pairs, each (N, pairs, rows, columns) bool.
     """
     geometry = search_geometry(radius)
-    label = torch.where((label >= 0) & (label < num_classes), label, -1)
+    known = (label >= 0) & (label < num_classes)
+
+    def destinations(field: Tensor) -> Tensor:
+        return torch.stack([geometry.window(field, offset) for offset in geometry.destinations], dim=1)
+
     source = geometry.window(label, (0, 0)).unsqueeze(1)
-    destination = torch.stack([geometry.window(label, offset) for offset in geometry.destinations], dim=1)
-    valid = (source >= 0) & (destination >= 0)
-    equal = source == destination
+    valid = geometry.window(known, (0, 0)).unsqueeze(1) & destinations(known)
+    equal = source == destinations(label)
     return valid & equal & (source == 0), valid & equal & (source > 0), valid & ~equal
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional as F
 
 from harness.ops.crf import CRFParameters, Image, crf_from_probabilities
+from harness.ops.resize import upsample_logits
 from harness.registry import REFINERS
 
 Mask = npt.NDArray[np.uint8]
@@ -42,8 +42,9 @@ class DenseCRF:
 
     def __call__(self, image: Image, scores: Scores) -> Mask:
         """Mask of an image (H, W, 3) uint8 RGB from `scores['logits']` (C, h, w) float32."""
+        height, width = image.shape[:2]
         label, _ = crf_from_probabilities(
-            image, segmentation_probability(scores["logits"], image.shape[:2]), self.parameters
+            image, segmentation_probability(scores["logits"], (height, width)), self.parameters
         )
         return label.astype(np.uint8)
 
@@ -75,15 +76,14 @@ class CAMDenseCRF:
 
 
 def segmentation_probability(
-    logits: npt.NDArray[np.float32], size: tuple[int, ...]
+    logits: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
     """Softmax of logits (C, h, w) after bilinear interpolation to `size` = (H, W): (C, H, W)."""
-    resized = F.interpolate(torch.as_tensor(logits)[None], size=size, mode="bilinear", align_corners=False)
-    return resized[0].softmax(0).numpy()
+    return torch.from_numpy(upsample_logits(logits, size)).softmax(0).numpy()
 
 
 def cam_probability(maps: npt.NDArray[np.float32], background: float) -> npt.NDArray[np.float32]:
-    """Softmax, at temperature 1, over a constant background score and class maps: (K, H, W) to (K+1, H, W)."""
+    """Softmax over a constant background score and class maps: (K, H, W) to (K + 1, H, W)."""
     return torch.as_tensor(with_background(maps, background)).softmax(0).numpy()
 
 

@@ -122,18 +122,15 @@ def propagate(x: Tensor, step: Transition, power: int) -> Tensor:
     Args:
         x: (K, h, w) float32 row vectors, one map per class.
         step: the transition T.
-        power: number of steps of the walk.
+        power: number of steps of the walk, at least 1.
     """
     coefficients = chebyshev_coefficients(power)
-    previous, current = step.flatten(x), None
-    total = coefficients[0] * previous
-    for k, coefficient in enumerate(coefficients[1:], start=1):
-        if current is None:
-            current = step.step(previous)
-        else:
-            previous, current = current, step.step(current).mul_(2).sub_(previous)
-        if coefficient:
-            total.add_(current, alpha=coefficient)
+    # T_k of the transition applied to x, by T_k = 2 T T_(k-1) - T_(k-2), where T_0 = x and T_1 = x T.
+    before, current = step.flatten(x), step.step(step.flatten(x))
+    total = coefficients[0] * before + coefficients[1] * current
+    for coefficient in coefficients[2:]:
+        before, current = current, step.step(current).mul_(2).sub_(before)
+        total.add_(current, alpha=coefficient)
     return step.unflatten(total)
 
 

@@ -182,9 +182,9 @@ class IRNet(BaseModel):
     ) -> dict[str, Tensor] | Sequence[SegDataSample]:
         """Dispatch on the mode.
 
-        `tensor`: dict of `edge_logit` (N, 1, h, w) and `displacement` (N, 2, h, w). `loss`: dict, from samples
-        whose `gt_sem_seg` is the confident label at stride 4, (1, h, w). `predict`: samples with `edge`
-        (1, h, w), the probability, and `displacement` (2, h, w).
+        - `tensor`: dict of `edge_logit` (N, 1, h, w) and `displacement` (N, 2, h, w);
+        - `loss`: dict, from samples whose `gt_sem_seg` is the confident label at stride 4, (1, h, w);
+        - `predict`: samples with `edge` (1, h, w), the probability, and `displacement` (2, h, w).
 
         Raises:
             ValueError: an unknown mode, or `loss`/`predict` without data samples.

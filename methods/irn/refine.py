@@ -1,4 +1,4 @@
-"""Per-image functions of the IRN refinement stage: confident labels, edge map, semantic label (spec B.2, B.8)."""
+"""Per-image functions of the IRN stage: confident labels, edge map, semantic label (spec B.2, B.8)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.data.transforms import IGNORE, scale_flip_stack
 from harness.ops.crf import CRFParameters, Image, Labels, crf_from_labels
 from harness.ops.crf_refiner import Mask, channel_to_label, with_background
 from harness.ops.random_walk import random_walk
@@ -20,9 +21,6 @@ Floats = npt.NDArray[np.float32]
 IR_LABEL_CRF = CRFParameters(
     iterations=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
 )
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-IGNORE = 255
 STRIDE = 4
 """Pixels per cell of the edge map."""
 
@@ -89,7 +87,7 @@ def confident_label(
 def padded_size(size: tuple[int, int], pad_to: int) -> tuple[int, int]:
     """Input size of the network for an image of `size`: at least `pad_to`, else the next multiple of 16.
 
-    The released code pads to 512 by 512 and, by a negative padding, cuts what is larger; COCO has such images.
+    The released code pads to 512 by 512 and, by a negative padding, cuts what is larger, as COCO has it.
     """
     height, width = (max(pad_to, math.ceil(side / 16) * 16) for side in size)
     return height, width
@@ -117,15 +115,10 @@ def infer_pair(model: IRNet, pair: Tensor, pad_to: int) -> tuple[Tensor, Tensor]
     return edge, output["displacement"][0, :, :rows, :columns]
 
 
-def normalise(image: Image) -> Floats:
-    """uint8 RGB (H, W, 3) to float32 with ImageNet's mean and deviation."""
-    return ((image / 255 - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32)
-
-
 def edge_map(model: IRNet, image: Image, device: torch.device | str = "cpu", pad_to: int = 512) -> Tensor:
     """Edge probability of an image (H, W, 3) uint8 RGB at stride 4: (ceil(H / 4), ceil(W / 4))."""
-    normalised = torch.from_numpy(normalise(image).transpose(2, 0, 1).copy()).to(device)
-    edge, _ = infer_pair(model, torch.stack([normalised, normalised.flip(-1)]), pad_to)
+    pair = torch.from_numpy(scale_flip_stack(image, 1.0)).to(device)
+    edge, _ = infer_pair(model, pair, pad_to)
     return edge
 
 

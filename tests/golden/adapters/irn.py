@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.transforms import Offsets, irn_crop, reduce_label
 from harness.ops.affinity import edge_to_affinity, pair_labels, search_geometry
 from harness.ops.random_walk import random_walk
 from methods.irn.convert import convert_authors
@@ -16,7 +17,7 @@ from methods.irn.losses import affinity_terms, displacement_terms, irnet_losses
 from methods.irn.model import IRNet
 from methods.irn.refine import edge_map, infer_pair, semantic_label, semantic_scores
 from tests.dense_walk import dense_affinity, dense_power, dense_transition
-from tests.golden.adapters.crf import enlarge_maps, grid_image
+from tests.golden.adapters.crf import enlarge, enlarge_maps, grid_image
 from tests.golden.case import Case, adapter
 
 LABELS = torch.tensor([0, 0, 3, 15, 255])
@@ -98,6 +99,25 @@ def walk(case: Case) -> dict[str, Any]:
     settings = {name: case.config[name] for name in ("radius", "beta", "exp_times")}
     edge = case.tensors["edge"][0].clip(0, 1)
     return {"rw": random_walk(case.tensors["x"], edge, **settings).unsqueeze(1)}
+
+
+@adapter("data.irn_train_sample")
+def train_sample(case: Case) -> dict[str, Any]:
+    config, image = case.config, grid_image(case)
+    label = enlarge(LABELS.numpy()[case.arrays["pick"]], 8, image.shape[:2]).astype(np.uint8)
+    drawn = config["drawn"]
+    sample, cut = irn_crop(
+        image,
+        label,
+        scale=drawn["scale"],
+        flip=drawn["flip"],
+        offsets=Offsets(*drawn["horizontal_offset_then_vertical_offset"]),
+        crop=config["crop_size"],
+    )
+    assert cut is not None
+    reduced = reduce_label(cut)
+    labels = _flat_labels(torch.tensor(reduced), config["radius"])
+    return {"image": sample, "label": cut, "reduced_label": reduced, **labels}
 
 
 @adapter("irn.forward_infer")
