@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from harness.components import component_arguments
 from harness.errors import InputError, nearest
 from harness.schema import STAGE_TYPES, MethodConfig
 
@@ -156,6 +157,8 @@ def apply_override(document: dict[str, Any], override: Override) -> None:
 def _assign(document: dict[str, Any], node: dict[str, Any], override: Override) -> None:
     part = override.path[-1]
     known = set(node) | _schema_keys(document, override.path[:-1])
+    if part not in known and isinstance(node.get("type"), str) and len(override.path) > 3:
+        known |= component_arguments(node["type"], document.get("custom_imports", []))
     if part not in known:
         raise _unknown(override, override.path, known)
     old, value = node.get(part), _plain(override.value)
@@ -191,8 +194,8 @@ def _schema_keys(document: Mapping[str, Any], path: tuple[str, ...]) -> set[str]
         if model is None:
             return set()
         if path[:depth] == ("stages",):
-            stage = document.get("stages", {}).get(part)
-            model = STAGE_TYPES.get(stage.get("type")) if isinstance(stage, Mapping) else None
+            stage: Any = document.get("stages", {}).get(part)
+            model = STAGE_TYPES.get(str(stage.get("type"))) if isinstance(stage, Mapping) else None
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation)
         else:

@@ -11,7 +11,7 @@ import torch
 from mmseg.registry import TRANSFORMS
 
 from harness.data.transforms import scale_flip_stack
-from harness.ops.cam import class_cams, fuse_flips, fuse_scales
+from harness.ops.cam import FlipFusion, HighRes, cam_scores, fuse_flips
 from harness.registry import INFERENCES
 
 Image = npt.NDArray[np.uint8]
@@ -50,7 +50,7 @@ class MultiScaleCAM:
     needs_labels = True
 
     def __init__(
-        self, scales: Sequence[float], flip_fusion: str = "max", high_res: str = "direct"
+        self, scales: Sequence[float], flip_fusion: FlipFusion = "max", high_res: HighRes = "direct"
     ) -> None:
         self.scales = tuple(scales)
         self.flip_fusion = flip_fusion
@@ -58,24 +58,38 @@ class MultiScaleCAM:
 
     def prepare(
         self, image: Image, labels: npt.NDArray[np.float32] | None
-    ) -> tuple[list[np.ndarray], tuple[int, int], npt.NDArray[np.intp]]:
-        """One (2, 3, h, w) stack per scale, the image size and the classes of the image."""
+    ) -> tuple[list[npt.NDArray[np.float32]], tuple[int, int], npt.NDArray[np.float32]]:
+        """One (2, 3, h, w) stack per scale, the image size and the image-level label."""
         if labels is None:
             raise ValueError("CAMs are selected by image-level labels")
-        size = (image.shape[0], image.shape[1])
-        keys = np.flatnonzero(labels)
-        # An image without any class needs no network at all.
-        stacks = [scale_flip_stack(image, scale) for scale in self.scales] if len(keys) else []
-        return stacks, size, keys
+        # An image without any class (COCO has some) needs no network at all.
+        stacks = [scale_flip_stack(image, scale) for scale in self.scales] if labels.any() else []
+        return stacks, (image.shape[0], image.shape[1]), labels
 
     def infer(self, model: torch.nn.Module, prepared: Any, device: torch.device) -> Scores:
         """keys (K,), cam (K, H/4, W/4) and high_res (K, H, W)."""
-        stacks, size, keys = prepared
+        stacks, size, labels = prepared
+        if not stacks:
+            return _no_classes(size)
         maps = []
         for stack in stacks:
             pair = model(torch.from_numpy(stack).to(device), mode="tensor")
-            maps.append(fuse_flips(pair, self.flip_fusion))
-        return class_cams(maps, size, keys, self.high_res)
+            maps.append(fuse_flips(pair, self.flip_fusion)[None])
+        (scores,) = cam_scores(maps, torch.tensor(labels)[None], size, self.high_res)
+        return {
+            "keys": scores.keys.cpu().numpy(),
+            "cam": scores.cam.float().cpu().numpy(),
+            "high_res": scores.high_res.float().cpu().numpy(),
+        }
+
+
+def _no_classes(size: tuple[int, int]) -> Scores:
+    height, width = size
+    return {
+        "keys": np.zeros(0, dtype=np.int64),
+        "cam": np.zeros((0, (height + 3) // 4, (width + 3) // 4), dtype=np.float32),
+        "high_res": np.zeros((0, height, width), dtype=np.float32),
+    }
 
 
 @INFERENCES.register_module()

@@ -14,8 +14,12 @@ from harness.errors import InputError, nearest
 from harness.files import canonical_json
 from harness.schema import INPUT_KIND, OUTPUT_KIND, AnyStage, MethodConfig, TrainStage
 
-# What can change a stage's output is in its key; these settings cannot (they change speed, logs or resumption).
-_NEUTRAL = {("train_dataloader", "num_workers"), ("train_cfg", "checkpoint_interval"), ("train_cfg", "log_interval")}
+# A key holds what can change a stage's output; these settings change speed, logs and resumption only.
+_NEUTRAL = {
+    ("train_dataloader", "num_workers"),
+    ("train_cfg", "checkpoint_interval"),
+    ("train_cfg", "log_interval"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,10 @@ class Plan:
 
 
 def order_stages(config: MethodConfig) -> list[str]:
-    """Names of the stages, inputs first; among the possible orders the config's own is kept.
+    """Names of the stages, inputs first; numbers as soon as they can be had, else in the config's order.
 
     Raises:
-        InputError: a stage reads one that is not there or makes another kind of artifact, or there is a cycle.
+        InputError: a stage reads one that is not there or makes another kind of artifact, or a circle.
     """
     graph: dict[str, list[str]] = {}
     for name, stage in config.stages.items():
@@ -103,7 +107,10 @@ def order_stages(config: MethodConfig) -> list[str]:
         sorter.prepare()
     except CycleError as error:
         raise InputError(f"stages depend on each other in a circle: {' → '.join(error.args[1])}") from error
-    rank = {name: position for position, name in enumerate(config.stages)}
+    rank = {
+        name: (stage.type != "evaluate", position)
+        for position, (name, stage) in enumerate(config.stages.items())
+    }
     ready: list[str] = []
     order: list[str] = []
     while sorter.is_active():
@@ -116,8 +123,8 @@ def order_stages(config: MethodConfig) -> list[str]:
 def _check_input(config: MethodConfig, name: str, role: str, source: str) -> None:
     if source not in config.stages:
         raise InputError(
-            f"stages.{name}.{role} names a stage '{source}' that is not there{nearest(source, config.stages)}; "
-            f"the stages are {', '.join(config.stages)}"
+            f"stages.{name}.{role} names a stage '{source}' that is not there"
+            f"{nearest(source, config.stages)}; the stages are {', '.join(config.stages)}"
         )
     kind = OUTPUT_KIND[config.stages[source].type]
     if kind != INPUT_KIND[role]:
@@ -138,10 +145,10 @@ def make_plan(config: MethodConfig, ingredients: Ingredients, artifacts: Path) -
     stages = []
     for name in order_stages(config):
         stage = config.stages[name]
-        keys[name] = stage_key(stage, {role: keys[source] for role, source in stage.inputs().items()}, ingredients)
-        stages.append(
-            PlannedStage(name, stage, stage.inputs(), keys[name], Artifact(artifacts / keys[name]))
+        keys[name] = stage_key(
+            stage, {role: keys[source] for role, source in stage.inputs().items()}, ingredients
         )
+        stages.append(PlannedStage(name, stage, stage.inputs(), keys[name], Artifact(artifacts / keys[name])))
     return Plan(tuple(stages))
 
 
@@ -150,8 +157,11 @@ def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredien
     config = stage.model_dump(mode="json")
     for section, setting in _NEUTRAL:
         config.get(section, {}).pop(setting, None)
-    for role in inputs:
-        config.pop(role)
+    for role in inputs:  # the input's key stands for its name
+        if role == "init":
+            config["init"].pop("stage")
+        else:
+            config.pop(role)
     weights = stage.weights.name if isinstance(stage, TrainStage) and stage.weights else None
     material = {
         "config": config,
@@ -180,7 +190,9 @@ def select(plan: Plan, *, start: str | None = None, only: str | None = None, for
     names = [stage.name for stage in plan.stages]
     for option, name in (("--from", start), ("--only", only)):
         if name is not None and name not in names:
-            raise InputError(f"{option} {name}: no such stage{nearest(name, names)}; the plan has {', '.join(names)}")
+            raise InputError(
+                f"{option} {name}: no such stage{nearest(name, names)}; the plan has {', '.join(names)}"
+            )
     if start and only:
         raise InputError("--from and --only exclude each other: give one of them")
     if start:
@@ -201,5 +213,7 @@ def stages_to_visit(plan: Plan, only: str | None) -> Sequence[PlannedStage]:
     stage = plan[only]
     for source in stage.inputs.values():
         if not plan[source].artifact.complete:
-            raise InputError(f"--only {only} needs the output of stage '{source}', which is not there: run it first")
+            raise InputError(
+                f"--only {only} needs the output of stage '{source}', which is not there: run it first"
+            )
     return [stage]

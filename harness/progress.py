@@ -18,6 +18,7 @@ class Progress:
         done, total: in `unit`s; `total` 0 means not known yet.
         start: units that were done when the process started (resumed work does not count for the ETA).
         started: time.time() of the first of this process's units.
+        spent: seconds that all processes which worked on the stage have spent, killed ones included.
         note: a few words such as the current loss.
     """
 
@@ -26,6 +27,7 @@ class Progress:
     unit: str
     start: int
     started: float
+    spent: float = 0.0
     note: str = ""
 
     @property
@@ -46,7 +48,14 @@ class ProgressWriter:
         self._start = 0
         self._total = 0
         self._unit = ""
-        self._began = time.time()
+        self._began = self._created = time.time()
+        previous = read_progress(folder)
+        self._spent_before = previous.spent if previous else 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds that this process and killed predecessors have spent on the stage."""
+        return self._spent_before + time.time() - self._created
 
     def begin(self, total: int, unit: str, done: int = 0) -> None:
         """Say what is counted, how much there is and how much was done before."""
@@ -61,7 +70,7 @@ class ProgressWriter:
 
     def _write(self, done: int, note: str) -> None:
         self._last = time.monotonic()
-        state = Progress(done, self._total, self._unit, self._start, self._began, note)
+        state = Progress(done, self._total, self._unit, self._start, self._began, self.spent, note)
         partial = self._path.with_suffix(".tmp")
         partial.write_text(json.dumps(asdict(state)), encoding="utf-8")
         partial.replace(self._path)

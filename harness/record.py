@@ -59,7 +59,7 @@ class WeightsRecord(BaseModel):
 
 
 class StageRecord(BaseModel):
-    """One stage of the run."""
+    """One stage of the run; `report` is what it measured when it was executed, here or in an earlier run."""
 
     name: str
     type: str
@@ -69,7 +69,7 @@ class StageRecord(BaseModel):
     artifact: str = Field(description="artifact folder, relative to the work folder")
     started: datetime | None = None
     ended: datetime | None = None
-    report: Report | None = Field(None, description="what the stage measured when it was executed")
+    report: Report | None = None
     error: str | None = None
 
 

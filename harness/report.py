@@ -44,6 +44,9 @@ class Report(BaseModel):
     contract: int = 1
     stage: str
     key: str
+    seconds: float = Field(
+        description="wall seconds over all processes that worked on it, killed ones included"
+    )
     metrics: list[Metric] = []
     images: int = Field(0, description="images (training: samples) processed by this process")
     images_per_second: float | None = Field(None, description="steady state, first iterations excluded")

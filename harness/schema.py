@@ -27,6 +27,14 @@ class Weights(_Strict):
     )
 
 
+class Init(_Strict):
+    """Initial values from the checkpoint of an earlier stage of the same plan."""
+
+    stage: str
+    source: str = Field("", description="prefix in the checkpoint, with its dot")
+    target: str = Field("", description="submodule that receives the tensors; empty for the whole model")
+
+
 class DataLoader(_Strict):
     """How training samples are loaded."""
 
@@ -70,6 +78,7 @@ class TrainStage(StageConfig):
     )
     model: Component
     weights: Weights | None = None
+    init: Init | None = None
     transform: Component
     train_dataloader: DataLoader
     optim_wrapper: Component
@@ -77,7 +86,8 @@ class TrainStage(StageConfig):
     train_cfg: TrainConfig
 
     def inputs(self) -> dict[str, str]:
-        return {} if self.labels in ("image", "mask") else {"labels": self.labels}
+        found = {} if self.labels in ("image", "mask") else {"labels": self.labels}
+        return found | ({"init": self.init.stage} if self.init else {})
 
 
 class InferStage(StageConfig):
@@ -134,9 +144,7 @@ class EvaluateStage(StageConfig):
         return {"scores": self.scores} if self.scores else {"masks": str(self.masks)}
 
 
-AnyStage = Annotated[
-    TrainStage | InferStage | RefineStage | EvaluateStage, Field(discriminator="type")
-]
+AnyStage = Annotated[TrainStage | InferStage | RefineStage | EvaluateStage, Field(discriminator="type")]
 STAGE: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
 STAGE_TYPES: dict[str, type[StageConfig]] = {
     "train": TrainStage,
@@ -150,7 +158,13 @@ OUTPUT_KIND: dict[str, Literal["checkpoint", "scores", "masks", "metrics"]] = {
     "refine": "masks",
     "evaluate": "metrics",
 }
-INPUT_KIND = {"labels": "masks", "checkpoint": "checkpoint", "scores": "scores", "masks": "masks"}
+INPUT_KIND = {
+    "labels": "masks",
+    "init": "checkpoint",
+    "checkpoint": "checkpoint",
+    "scores": "scores",
+    "masks": "masks",
+}
 
 
 class DatasetConfig(_Strict):

@@ -92,6 +92,7 @@ def run_stage(request: StageRequest, folder: Path) -> Report:
     report = Report(
         stage=request.stage,
         key=request.key,
+        seconds=context.progress.spent,
         measurements=monitor.result,
         metrics=result.metrics,
         images=result.images,
@@ -134,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return _refuse(path.parent, f"the disk that holds {path.parent} is full: free some space and run it again")
+        return _refuse(
+            path.parent, f"the disk that holds {path.parent} is full: free some space and run it again"
+        )
     return 0
 
 
@@ -151,5 +154,5 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Interpreter shutdown would spend up to a second on tearing down torch and its threads; all files are closed.
+    # All files are closed, and tearing down torch and its threads would cost up to a second.
     os._exit(status)

@@ -76,7 +76,12 @@ class Watch:
         clock = f"{duration(now - self._began)} gone, {duration(state.eta)} to go"
         if self._live and self._task is not None:
             self._live.update(
-                self._task, completed=state.done, total=state.total, unit=state.unit, clock=clock, note=state.note
+                self._task,
+                completed=state.done,
+                total=state.total,
+                unit=state.unit,
+                clock=clock,
+                note=state.note,
             )
         elif now - self._printed >= _PLAIN_INTERVAL:
             self._printed = now

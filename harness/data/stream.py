@@ -6,7 +6,6 @@ Position p of a run's sample stream determines the epoch, the image and every ra
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -120,17 +119,21 @@ class TrainStream(TorchDataset[dict[str, Any]]):
 
 
 class PositionSampler(Sampler[int]):
-    """Positions `start`, `start` + 1, and so on without end.
+    """Positions `start` to `stop` - 1, in order.
 
     Args:
-        start: first position, iterations done so far times batch size.
+        start: first position: iterations done so far times batch size.
+        stop: iterations of the whole training times batch size.
     """
 
-    def __init__(self, start: int = 0) -> None:
-        self._start = start
+    def __init__(self, start: int, stop: int) -> None:
+        self._positions = range(start, stop)
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
     def __iter__(self) -> Iterator[int]:
-        return itertools.count(self._start)
+        return iter(self._positions)
 
 
 @lru_cache(maxsize=4)

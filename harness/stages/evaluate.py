@@ -47,14 +47,17 @@ def run(context: StageContext) -> StageResult:
     throughput, total, done = Throughput(), empty, 0
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
     job = (context.dataset, source, config.split, empty)
-    for chunk, counts in map_unordered(_count, chunks, min(context.request.workers, len(chunks)), _begin, job):
+    for chunk, counts in map_unordered(
+        _count, chunks, min(context.request.workers, len(chunks)), _begin, job
+    ):
         total = total + counts
         done += len(chunk)
         throughput.add(len(chunk))
         context.progress.update(done)
     metrics, curve = _metrics(context, config, total, len(ids), source)
     write_json(
-        context.artifact.files / "metrics.json", {"metrics": [m.model_dump(mode="json") for m in metrics], "curve": curve}
+        context.artifact.files / "metrics.json",
+        {"metrics": [m.model_dump(mode="json") for m in metrics], "curve": curve},
     )
     return StageResult(
         meta={"images": len(ids)},
@@ -111,7 +114,9 @@ def _count(ids: Sequence[str]) -> ThresholdSweep | np.ndarray:
             else:
                 total = total + confusion_matrix(truth, _prediction(source, image_id, kind), len(empty))
         except ValueError as error:
-            raise InputError(f"the prediction of image {image_id} does not fit its ground truth: {error}") from error
+            raise InputError(
+                f"the prediction of image {image_id} does not fit its ground truth: {error}"
+            ) from error
     return total
 
 
@@ -153,7 +158,9 @@ def _metric(
     source: Artifact,
 ) -> Metric:
     dataset = context.dataset
-    details = {name: source.manifest.meta[name] for name in ("inference", "refiner") if name in source.manifest.meta}
+    details: dict[str, Any] = {
+        name: source.manifest.meta[name] for name in ("inference", "refiner") if name in source.manifest.meta
+    }
     if config.sweep is not None:
         details["sweep"] = config.sweep.model_dump()
     return Metric(
@@ -161,7 +168,8 @@ def _metric(
         value=values.mean_iou,
         threshold=at,
         per_class={
-            name: None if math.isnan(iou) else iou for name, iou in zip(dataset.classes, values.iou, strict=True)
+            name: None if math.isnan(iou) else iou
+            for name, iou in zip(dataset.classes, values.iou, strict=True)
         },
         excluded=[dataset.classes[index] for index in values.absent],
         pixel_accuracy=values.pixel_accuracy,

@@ -76,9 +76,7 @@ def _begin(
 ) -> None:
     if model is None:
         torch.set_num_threads(1)  # parallel over images, one core each
-    _worker.update(
-        dataset=dataset, scores=scores, output=output, refiner=refiner, model=model, device=device
-    )
+    _worker.update(dataset=dataset, scores=scores, output=output, refiner=refiner, model=model, device=device)
 
 
 def _refine_image(image_id: str) -> None:

@@ -12,12 +12,14 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS, TRANSFORMS
 from torch.utils.data import DataLoader
 
+from harness.artifact import Artifact
 from harness.conversion import CONVERTERS
+from harness.data import transforms as _transforms  # noqa: F401  registers them
 from harness.data.stream import PositionSampler, TrainStream
 from harness.errors import InputError
 from harness.files import atomic_file
 from harness.monitor import Throughput
-from harness.schema import TrainConfig, TrainStage, Weights
+from harness.schema import Init, TrainConfig, TrainStage, Weights
 from harness.stage import StageContext, StageResult
 from harness.stages.train_hooks import LossHistory, ResumePoints, StageProgress, latest_resume_point
 from harness.weights import load_state
@@ -56,7 +58,9 @@ def run(context: StageContext) -> StageResult:
     config = TrainStage.model_validate(context.request.config)
     ids = context.ids()
     if not ids:
-        raise InputError(f"split '{config.split}' of dataset '{context.dataset.name}' has no images to train on")
+        raise InputError(
+            f"split '{config.split}' of dataset '{context.dataset.name}' has no images to train on"
+        )
     schedule = Schedule.of(
         config.train_cfg, len(ids), config.train_dataloader.batch_size, context.request.smoke
     )
@@ -64,6 +68,8 @@ def run(context: StageContext) -> StageResult:
     model = MODELS.build(config.model)
     if config.weights is not None and context.request.weights is not None:
         load_weights(model, context.request.weights, config.weights, context.request.weights_layout)
+    if config.init is not None:
+        init_from_stage(model, context.input("init"), config.init)
     point = latest_resume_point(context.artifact.state)
     start = point.iteration if point else 0
     context.progress.begin(schedule.iterations, "iterations", start)
@@ -83,7 +89,12 @@ def run(context: StageContext) -> StageResult:
     save_model(model, context.artifact.files / "model.pth")
     _keep_event_files(context)
     return StageResult(
-        meta={"model": config.model, "iterations": schedule.iterations, "batch_size": schedule.batch_size, "images": len(ids)},
+        meta={
+            "model": config.model,
+            "iterations": schedule.iterations,
+            "batch_size": schedule.batch_size,
+            "images": len(ids),
+        },
         images=(schedule.iterations - start) * schedule.batch_size,
         images_per_second=throughput.images_per_second,
         resumed_at=start,
@@ -108,10 +119,28 @@ def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: s
     if missing or wrong:
         raise InputError(
             f"the weights '{weights.name}' in {path} do not fit {type(target).__name__}: "
-            f"{len(missing)} tensors are missing ({', '.join(missing[:3]) or 'none'}) and {len(wrong)} are unknown "
-            f"or of another shape ({', '.join(wrong[:3]) or 'none'}); check the layout in methods/weights.yaml"
+            f"{len(missing)} tensors are missing ({', '.join(missing[:3]) or 'none'}) and {len(wrong)} are "
+            f"unknown or of another shape ({', '.join(wrong[:3]) or 'none'}); check the layout in "
+            "methods/weights.yaml"
         )
     target.load_state_dict(state, strict=False)
+
+
+def init_from_stage(model: torch.nn.Module, artifact: Artifact, init: Init) -> None:
+    """Copy part of an earlier stage's network into this one, strictly.
+
+    Raises:
+        InputError: the parts do not fit.
+    """
+    state = load_state(artifact.files / "model.pth")
+    part = {n.removeprefix(init.source): tensor for n, tensor in state.items() if n.startswith(init.source)}
+    try:
+        model.get_submodule(init.target).load_state_dict(part)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise InputError(
+            f"'{init.source}' of stage '{init.stage}' does not fit '{init.target}' of this model: {first}"
+        ) from error
 
 
 def save_model(model: torch.nn.Module, path: Path) -> None:
@@ -142,7 +171,7 @@ def make_loader(
     return DataLoader(
         stream,
         batch_size=schedule.batch_size,
-        sampler=PositionSampler(start * schedule.batch_size),
+        sampler=PositionSampler(start * schedule.batch_size, schedule.iterations * schedule.batch_size),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
@@ -168,7 +197,7 @@ def make_runner(
     """mmengine's Runner for one training; its logs and event files go to the artifact's state folder."""
     scheduler = {"by_epoch": False, "begin": 0, **config.param_scheduler}
     if scheduler.get("type") == "PolyLR":
-        # mmengine's PolyLR reaches eta_min at step end - 1; the literature's poly rule reaches it at max_iters.
+        # mmengine's PolyLR reaches eta_min at step end - 1, the literature's poly rule at max_iters.
         scheduler.setdefault("end", schedule.iterations + 1)
     return Runner(
         model=model,
@@ -181,7 +210,10 @@ def make_runner(
         },
         optim_wrapper=config.optim_wrapper,
         param_scheduler=scheduler,
-        default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": config.train_cfg.log_interval}},
+        default_hooks={
+            "checkpoint": None,
+            "logger": {"type": "LoggerHook", "interval": config.train_cfg.log_interval},
+        },
         log_processor={"by_epoch": False, "window_size": config.train_cfg.log_interval},
         visualizer={"type": "Visualizer", "vis_backends": [{"type": "TensorboardVisBackend"}]},
         env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},

@@ -1,4 +1,4 @@
-"""What the harness adds to mmengine's training loop: progress, points of resumption, a record of the losses."""
+"""What the harness adds to mmengine's training loop: progress, points of resumption, recorded losses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class StageProgress(Hook):
         Raises:
             FloatingPointError: the loss is NaN or infinite; the last point of resumption stays.
         """
-        loss = float((outputs or {}).get("loss", 0.0))
+        loss = _scalar((outputs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at iteration {runner.iter + 1}")
         self._throughput.add(self._batch_size)
@@ -122,10 +122,14 @@ class LossHistory(Hook):
     ) -> None:
         """Collect one iteration's values."""
         for name, value in (outputs or {}).items():
-            self._window.setdefault(name, []).append(float(value))
+            self._window.setdefault(name, []).append(_scalar(value))
         done = runner.iter + 1
         if done % self._interval == 0 or done == runner.max_iters:
             self.curves["iteration"].append(float(done))
             for name, values in self._window.items():
                 self.curves.setdefault(name, []).append(float(np.mean(values)))
             self._window.clear()
+
+
+def _scalar(value: Any) -> float:
+    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)

@@ -1,0 +1,31 @@
+"""Arguments of the components that configs name by `type`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Sequence
+
+
+def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[str]:
+    """Names of the arguments that a component's constructor takes, whether or not a config gives them.
+
+    Empty where no registry knows the component. Imports the method's modules, and with them torch.
+    """
+    from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, Registry
+    from mmseg.registry import MODELS, TRANSFORMS
+
+    from harness.registry import INFERENCES, REFINERS
+
+    for module in custom_imports:
+        importlib.import_module(module)
+    registries: tuple[Registry, ...] = (
+        MODELS,
+        TRANSFORMS,
+        INFERENCES,
+        REFINERS,
+        OPTIMIZERS,
+        PARAM_SCHEDULERS,
+    )
+    found = next((component for registry in registries if (component := registry.get(type_name))), None)
+    return set(inspect.signature(found).parameters) if found else set()

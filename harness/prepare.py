@@ -1,0 +1,176 @@
+"""From what a user typed to a plan: config, data, weights, environment and keys."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.config import METHODS, Override, find_config, load_config
+from harness.data import open_dataset
+from harness.data.dataset import Dataset
+from harness.errors import InputError, nearest
+from harness.executors import Environment, Executor, choose
+from harness.plan import Ingredients, Plan, make_plan
+from harness.schema import MethodConfig, TrainStage
+from harness.source import source_hash
+from harness.weights import ResolvedWeights, Weights
+
+SMOKE_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user may ask of a run; see `harness run --help`."""
+
+    method: str
+    dataset: str
+    variant: str | None = None
+    data_root: Path | None = None
+    work: Path = Path("work")
+    executor: str = "auto"
+    gpus: int | None = None
+    seed: int = 0
+    limit: int | None = None
+    smoke: bool = False
+    weights: Sequence[str] = ()
+    overrides: Sequence[Override] = ()
+    timeout: float | None = None
+    start: str | None = None
+    only: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to execute."""
+
+    options: RunOptions
+    config: MethodConfig
+    dataset: Dataset
+    ids: Mapping[str, Sequence[str]]
+    fingerprint: str
+    weights: Mapping[str, ResolvedWeights | None]
+    executor: Executor
+    environment: Environment
+    source: str
+    plan: Plan
+    notices: Sequence[str] = field(default_factory=tuple)
+
+
+def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
+    """Check everything that can be checked before the first stage.
+
+    Args:
+        options: the user's choices.
+        say: receives a sentence for every decision that the user should know of.
+
+    Raises:
+        InputError: anything is wrong with what the user gave, or missing.
+    """
+    config = load_config(find_config(options.method, options.dataset, options.variant), options.overrides)
+    executor, reason = choose(options.executor, say)
+    say(f"executor: {executor.name} ({reason})")
+    dataset = open_dataset(options.dataset, options.data_root)
+    if dataset.num_classes != config.dataset.num_classes:
+        raise InputError(
+            f"the config is for {config.dataset.num_classes} classes, but dataset '{dataset.name}' has "
+            f"{dataset.num_classes}: set dataset.num_classes and the models' classes, or use another config"
+        )
+    limit = SMOKE_IMAGES if options.smoke and options.limit is None else options.limit
+    splits = list(dict.fromkeys(stage.split for stage in config.stages.values()))
+    ids = {split: limited_ids(dataset, split, limit) for split in splits}
+    evaluated = {stage.split for stage in config.stages.values() if stage.type == "evaluate"}
+    dataset.check(splits, masks_for=sorted(evaluated))
+    for notice in dataset.notices:
+        say(f"note: {notice}")
+    weights = resolve_weights(config, options.weights)
+    environment = executor.environment(options.method)
+    fingerprint = dataset.fingerprint(splits)
+    source = stage_source_hash()
+    ingredients = Ingredients(
+        dataset={
+            "name": dataset.name,
+            "fingerprint": fingerprint,
+            "ids": {split: _hash_ids(names) for split, names in ids.items()},
+        },
+        weights={name: found.sha256 if found else None for name, found in weights.items()},
+        code=source,
+        environment=environment.identity,
+        seed=options.seed,
+        shortened={"smoke": options.smoke},
+    )
+    plan = make_plan(config, ingredients, options.work.resolve() / "artifacts")
+    return Prepared(
+        options,
+        config,
+        dataset,
+        ids,
+        fingerprint,
+        weights,
+        executor,
+        environment,
+        source,
+        plan,
+        tuple(dataset.notices),
+    )
+
+
+def limited_ids(dataset: Dataset, split: str, limit: int | None) -> Sequence[str]:
+    """Ids of a split, or `limit` of them.
+
+    Images of `train` come first, so that the shortened `train_aug` contains the shortened `train` as the full
+    one does the full one.
+    """
+    ids = dataset.ids(split)
+    if limit is None or limit >= len(ids):
+        return ids
+    train = set(dataset.ids("train")) if split != "train" else set()
+    return sorted(ids, key=lambda image_id: image_id not in train)[:limit]
+
+
+def resolve_weights(config: MethodConfig, choices: Sequence[str]) -> dict[str, ResolvedWeights | None]:
+    """Files of the weights that the config names; None where training starts from random numbers.
+
+    Args:
+        choices: `none` for random numbers everywhere, `FILE` if the config names one file of weights only,
+            `NAME=FILE` or `NAME=none` for one of several; a file that is not chosen comes from the
+            registry, and is downloaded into the cache if it is not there.
+
+    Raises:
+        InputError: a choice is not clear or fits nothing, or a file cannot be had.
+    """
+    trainings = [stage for stage in config.stages.values() if isinstance(stage, TrainStage)]
+    names = list(dict.fromkeys(stage.weights.name for stage in trainings if stage.weights))
+    chosen: dict[str, str] = {}
+    for choice in choices:
+        name, equals, file = choice.partition("=")
+        if equals and name not in names:
+            raise InputError(f"--weights {choice}: the config does not use '{name}'{nearest(name, names)}")
+        if not equals and choice != "none" and len(names) != 1:
+            raise InputError(
+                f"--weights {choice}: the config starts from {len(names)} weights ({', '.join(names)}); "
+                f"say which one the file is for, as in --weights {names[0] if names else 'NAME'}={choice}"
+            )
+        chosen |= {name: file} if equals else dict.fromkeys(names, choice)
+    registry = Weights.load(METHODS / "weights.yaml")
+    return {name: registry.resolve(name, chosen.get(name)) for name in names}
+
+
+def stage_source_hash() -> str:
+    """Hash of the source that stages execute (configs are in the keys by their resolved content)."""
+    harness = Path(__file__).parent
+    return source_hash(
+        [harness / name for name in ("stages", "ops", "metrics", "data", "inference.py")] + [METHODS]
+    )
+
+
+def _hash_ids(ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+
+
+def cpu_workers() -> int:
+    """Processes that the machine can run at once."""
+    return len(os.sched_getaffinity(0))

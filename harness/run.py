@@ -1,0 +1,338 @@
+"""Execution of a plan: stage after stage, with a record that is true at any moment."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from harness import __version__
+from harness.artifact import Artifact
+from harness.errors import InputError
+from harness.executors import Exit, Job
+from harness.files import write_json
+from harness.hardware import describe, git_state
+from harness.plan import PlannedStage, select, stages_to_visit
+from harness.prepare import Prepared, cpu_workers
+from harness.progress import read_progress
+from harness.record import (
+    CodeRecord,
+    DatasetRecord,
+    EnvironmentRecord,
+    RunRecord,
+    StageRecord,
+    State,
+    WeightsRecord,
+)
+from harness.report import read_report
+from harness.request import DatasetRequest, StageRequest
+from harness.schema import TrainStage
+from harness.watch import Watch, duration
+
+_POLL = 0.1  # seconds between two looks at a running stage
+
+
+class StageFailed(Exception):
+    """A stage ended badly; the message says how and where its log is."""
+
+    def __init__(self, message: str, state: State) -> None:
+        super().__init__(message)
+        self.state: State = state
+
+
+@dataclass
+class Run:
+    """One execution of a prepared plan."""
+
+    prepared: Prepared
+    console: Console
+
+    def execute(self) -> RunRecord:
+        """Execute what is not there yet; returns the finished record.
+
+        Raises:
+            InputError: a stage found its input wrong.
+            StageFailed: a stage crashed, ran out of memory or time.
+            KeyboardInterrupt: the user pressed Ctrl-C; the running stage was stopped and can be resumed.
+        """
+        options, plan = self.prepared.options, self.prepared.plan
+        forced = select(plan, start=options.start, only=options.only, force=options.force)
+        visit = stages_to_visit(plan, options.only)
+        self.record = new_record(self.prepared)
+        self.folder = options.work.resolve() / "runs" / self.record.run_id
+        (self.folder / "logs").mkdir(parents=True)
+        self.record.write(self.folder)
+        state: State = "failed"
+        try:
+            with Watch(self.console, [stage.name for stage in visit]) as watch:
+                for stage in visit:
+                    self._visit(stage, watch, fresh=stage.name in forced)
+            state = "done"
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
+        except InputError as error:
+            state, self.record.error = "wrong input", str(error)
+            raise
+        except StageFailed as error:
+            state, self.record.error = error.state, str(error)
+            raise
+        finally:
+            self.record.state, self.record.ended = state, datetime.now(UTC)
+            self.record.write(self.folder)
+        return self.record
+
+    def _visit(self, stage: PlannedStage, watch: Watch, *, fresh: bool) -> None:
+        """Reuse the stage's artifact or make it."""
+        entry = next(entry for entry in self.record.stages if entry.name == stage.name)
+        with locked(stage.artifact):
+            artifact = replace(stage.artifact)  # a fresh object: the manifest may have changed since planning
+            if artifact.complete and not fresh:
+                problem = artifact.problem()
+                if problem is None:
+                    entry.state, entry.report = "reused", read_report(artifact.folder)
+                    watch.skip(stage.name, "reused" + _metrics_text(entry))
+                    return
+                self.console.print(f"warning: {problem}; stage '{stage.name}' is done again", markup=False)
+                artifact.discard()
+            elif fresh:
+                artifact.discard()
+            entry.state, entry.started = "running", datetime.now(UTC)
+            self.record.write(self.folder)
+            watch.begin(stage.name, stage.config.type)
+            try:
+                self._execute(stage, watch)
+                entry.state, entry.report = "done", read_report(artifact.folder)
+            except BaseException as error:
+                entry.state, entry.error = "failed", str(error) or type(error).__name__
+                watch.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                raise
+            finally:
+                entry.ended = datetime.now(UTC)
+                self.record.write(self.folder)
+        seconds = (entry.ended - entry.started).total_seconds()
+        watch.end(f"done in {duration(seconds)}" + _metrics_text(entry))
+
+    def _execute(self, stage: PlannedStage, watch: Watch) -> None:
+        prepared, options = self.prepared, self.prepared.options
+        artifact = stage.artifact.open()
+        (artifact.folder / "error.json").unlink(missing_ok=True)
+        job = self._job(stage)
+        write_json(
+            artifact.folder / "stage.json", self._request(stage, len(job.gpus)).model_dump(mode="json")
+        )
+        process = prepared.executor.start(job)
+        began = time.monotonic()
+        try:
+            while (ended := process.poll()) is None:
+                watch.show(read_progress(artifact.folder))
+                if options.timeout is not None and time.monotonic() - began > options.timeout:
+                    raise StageFailed(
+                        f"stage '{stage.name}' was stopped after the time limit of {options.timeout:g} s "
+                        "(--timeout); run again to resume it",
+                        "timeout",
+                    )
+                time.sleep(_POLL)
+        except BaseException:
+            process.stop()
+            raise
+        if ended.status != 0:
+            raise _failure(stage, ended, job.log)
+        if not artifact.complete:
+            raise StageFailed(
+                f"stage '{stage.name}' ended well but left no manifest; its log is {job.log}", "failed"
+            )
+
+    def _job(self, stage: PlannedStage) -> Job:
+        prepared = self.prepared
+        weights = self._weights(stage)
+        read_only = [prepared.plan[source].artifact.folder for source in stage.inputs.values()]
+        read_only += [prepared.dataset.root, *([weights] if weights else [])]
+        return Job(
+            name=stage.name,
+            key=stage.key,
+            method=prepared.options.method,
+            folder=stage.artifact.folder,
+            read_only=tuple(dict.fromkeys(path.resolve() for path in read_only)),
+            log=self.folder / "logs" / f"{stage.name}.log",
+            gpus=self._gpus,
+            memory_limit=None,
+            workers=cpu_workers(),
+            env={},
+        )
+
+    @property
+    def _gpus(self) -> tuple[int, ...]:
+        there = len(self.record.hardware.gpus)
+        wanted = self.prepared.options.gpus
+        if wanted is not None and wanted > there:
+            raise InputError(f"--gpus {wanted}: this machine has {there} GPUs; ask for fewer")
+        return tuple(range(min(1, there) if wanted is None else wanted))
+
+    def _weights(self, stage: PlannedStage) -> Path | None:
+        config = stage.config
+        if not isinstance(config, TrainStage) or config.weights is None:
+            return None
+        found = self.prepared.weights.get(config.weights.name)
+        return found.path if found else None
+
+    def _request(self, stage: PlannedStage, gpus: int) -> StageRequest:
+        prepared = self.prepared
+        config = stage.config
+        weights = (
+            prepared.weights.get(config.weights.name)
+            if isinstance(config, TrainStage) and config.weights
+            else None
+        )
+        return StageRequest(
+            stage=stage.name,
+            type=config.type,
+            key=stage.key,
+            config=config.model_dump(mode="json"),
+            custom_imports=prepared.config.custom_imports,
+            dataset=DatasetRequest(
+                name=prepared.dataset.name,
+                root=prepared.dataset.root.resolve(),
+                num_classes=prepared.dataset.num_classes,
+                ids={config.split: list(prepared.ids[config.split])},
+            ),
+            inputs={role: prepared.plan[source].artifact.folder for role, source in stage.inputs.items()},
+            weights=weights.path if weights else None,
+            weights_layout=weights.layout if weights else None,
+            seed=prepared.options.seed,
+            smoke=prepared.options.smoke,
+            workers=cpu_workers(),
+            gpus=gpus,
+        )
+
+
+@contextmanager
+def locked(artifact: Artifact) -> Iterator[None]:
+    """Hold an artifact for this process.
+
+    Raises:
+        InputError: another harness is making it right now.
+    """
+    artifact.folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(artifact.folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=1)
+    except Timeout as error:
+        raise InputError(
+            f"another harness is working on {artifact.folder}: wait for it, or use another --work-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _failure(stage: PlannedStage, ended: Exit, log: Path) -> InputError | StageFailed:
+    """What to raise for a stage that did not end well."""
+    if ended.status == 2:
+        try:
+            return InputError(
+                json.loads((stage.artifact.folder / "error.json").read_text(encoding="utf-8"))["message"]
+            )
+        except (OSError, ValueError, KeyError):
+            return InputError(
+                _last_line(log).removeprefix("error: ") or f"stage '{stage.name}' refused its input"
+            )
+    if ended.reason == "out of memory":
+        return StageFailed(
+            f"stage '{stage.name}' ran out of memory: lower its batch size or num_workers; its log is {log}",
+            "out of memory",
+        )
+    return StageFailed(
+        f"stage '{stage.name}' {ended.reason} (exit status {ended.status}): {_last_line(log)}; "
+        f"its log is {log}",
+        "failed",
+    )
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _metrics_text(entry: StageRecord) -> str:
+    """The stage's mIoU values in a few words."""
+    metrics = entry.report.metrics if entry.report else []
+    parts = []
+    for metric in metrics:
+        at = (
+            f" at threshold {metric.threshold:g} ({metric.protocol.threshold})"
+            if metric.threshold is not None
+            else ""
+        )
+        parts.append(f"{metric.number} mIoU {100 * metric.value:.1f}{at}")
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def new_record(prepared: Prepared) -> RunRecord:
+    """The record of a run that begins now."""
+    options, environment = prepared.options, prepared.environment
+    git = git_state()
+    now = datetime.now(UTC)
+    name = f"{options.method}-{options.dataset}" + (f"-{options.variant}" if options.variant else "")
+    return RunRecord(
+        run_id=f"{now:%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}",
+        method=options.method,
+        variant=options.variant,
+        title=prepared.config.title,
+        dataset=DatasetRecord(
+            name=prepared.dataset.name,
+            fingerprint=prepared.fingerprint,
+            official=prepared.dataset.official,
+            images={split: len(ids) for split, ids in prepared.ids.items()},
+            split_sizes={split: len(prepared.dataset.ids(split)) for split in prepared.ids},
+            notices=list(prepared.notices),
+        ),
+        config=prepared.config.model_dump(mode="json"),
+        overrides=[str(override) for override in options.overrides],
+        seed=options.seed,
+        limit=options.limit,
+        smoke=options.smoke,
+        code=CodeRecord(
+            version=__version__,
+            commit=git.commit if git else None,
+            dirty=git.dirty if git else None,
+            source_hash=prepared.source,
+        ),
+        environment=EnvironmentRecord(
+            executor=environment.executor,
+            identity=environment.identity,
+            image=environment.image,
+            image_id=environment.image_id,
+            image_digest=environment.image_digest,
+            python=environment.python,
+            packages=dict(environment.packages),
+        ),
+        hardware=describe(),
+        weights=[
+            WeightsRecord(name=name, sha256=found.sha256 if found else None)
+            for name, found in prepared.weights.items()
+        ],
+        stages=[
+            StageRecord(
+                name=stage.name,
+                type=stage.config.type,
+                key=stage.key,
+                inputs=dict(stage.inputs),
+                artifact=f"artifacts/{stage.key}",
+            )
+            for stage in prepared.plan.stages
+        ],
+        started=now,
+    )
