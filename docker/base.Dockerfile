@@ -1,0 +1,30 @@
+# What every image shares: Python 3.11 and the locked packages in /opt/venv.
+# `harness image build` hands in requirements/*.lock and, where a company network needs one, ca-bundle.crt;
+# proxies come as the predefined build arguments. Both stay in the first stage: nothing of them is in the image.
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM ${BASE_IMAGE} AS packages
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates g++ python3.11-dev python3.11-venv
+COPY requirements/build.lock requirements/runtime.lock ca-bundle.cr[t] /build/
+RUN if [ -f /build/ca-bundle.crt ]; then cat /build/ca-bundle.crt >> /etc/ssl/certs/ca-certificates.crt; fi
+ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+# Without build isolation, and with the sources built before torch is there: see the Makefile.
+RUN python3.11 -m venv /opt/venv \
+    && /opt/venv/bin/pip install --require-hashes --no-deps --requirement /build/build.lock \
+    && /opt/venv/bin/pip install --require-hashes --no-deps --no-build-isolation --requirement /build/runtime.lock \
+    && /opt/venv/bin/pip uninstall --yes cython wheel pip
+
+FROM ${BASE_IMAGE}
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 python3.11 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home harness
+COPY --from=packages /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER harness
