@@ -18,11 +18,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from harness.errors import InputError, nearest
-from harness.files import file_sha256, write_json
+from harness.files import atomic_file, file_sha256, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.conversion import Conversion, Converter
     from harness.download import Progress
 
 _log = logging.getLogger(__name__)
@@ -260,3 +261,55 @@ def _unreadable(path: Path, message: str) -> str:
         f"{path} is not a PyTorch checkpoint of plain tensors: it may be cut short or of another format; "
         "fetch it again"
     )
+
+
+def convert_file(
+    converter: Converter, source: Path, target: Path, *, report_only: bool = False
+) -> Conversion:
+    """Convert a checkpoint file and write the result as a plain state dict, if nothing is left over.
+
+    Args:
+        converter: turns the file's names into ours; see `harness.conversion.CONVERTERS`.
+        source: the authors' file; read without running anything in it.
+        target: file to write; only replaced by a whole one.
+        report_only: convert and return the account, but neither judge it nor write.
+
+    Returns:
+        What the converter made of the file.
+
+    Raises:
+        InputError: unreadable source, names that did not map, or a target that cannot be written.
+    """
+    conversion = converter(load_state(source))
+    if report_only:
+        return conversion
+    if not conversion.complete:
+        raise InputError(
+            f"{source} does not fit the layout: {_shortfall(conversion)}; nothing was written, so choose the "
+            "layout that the file has"
+        )
+    if source.resolve() == target.resolve():
+        raise InputError(f"{target} would replace the file it is made from: choose another name")
+    import torch
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(target) as file:
+            # A tensor may be a view into a larger storage, which would be written whole.
+            torch.save({name: tensor.clone() for name, tensor in conversion.state.items()}, file)
+    except OSError as error:
+        raise InputError(f"cannot write the converted checkpoint {target}: {error.strerror}") from error
+    return conversion
+
+
+def _shortfall(conversion: Conversion) -> str:
+    """What did not map, in words."""
+    parts = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for names, kind in (
+            (conversion.unmapped, "of its tensors are unknown"),
+            (conversion.missing, "of ours are not in it"),
+        )
+        if names
+    ]
+    return " and ".join(parts)
