@@ -21,8 +21,8 @@ from harness.errors import InputError, nearest
 def wrong_size(mask: Path, mask_size: Sequence[int], image: Path, size: Sequence[int]) -> InputError:
     """Return the error for a mask that does not fit its image; sizes are (H, W)."""
     return InputError(
-        f"the mask {mask} is {mask_size[1]} x {mask_size[0]} pixels but its image {image} is {size[1]} x {size[0]}: "
-        "replace the one that is wrong"
+        f"the mask {mask} is {mask_size[1]} x {mask_size[0]} pixels but its image {image} is "
+        f"{size[1]} x {size[0]}: replace the one that is wrong"
     )
 
 

@@ -57,24 +57,29 @@ class FileFacts:
         """
         known = self._load()
         keys = [f"{kind}:{os.path.relpath(path, self._root)}" for path in paths]
+        failures: list[InputError] = []
+        facts: dict[int, Fact] = {}
         with ThreadPoolExecutor(_workers()) as pool:
             stamps = list(chain.from_iterable(pool.map(_stamps, _chunks(paths))))
-            todo = [
-                i for i, stamp in enumerate(stamps) if stamp is None or known.get(keys[i], [None])[0] != stamp
-            ]
+            todo: list[int] = []
+            for i, (key, stamp) in enumerate(zip(keys, stamps, strict=True)):
+                if stamp is not None and key in known and known[key][0] == stamp:
+                    facts[i] = known[key][1]
+                else:
+                    todo.append(i)
             fresh = pool.map(lambda part: [_attempt(learn, paths[i]) for i in part], _chunks(todo))
-            failures: list[InputError] = []
             for done, (i, fact) in enumerate(zip(todo, chain.from_iterable(fresh), strict=True), start=1):
+                facts[i] = fact
                 if isinstance(fact, InputError):
                     failures.append(fact)
-                elif stamps[i] is not None:
+                else:
                     known[keys[i]] = [stamps[i], fact]
                 if progress and (done % _CHUNK == 0 or done == len(todo)):
                     progress(done, len(todo))
         if todo:
             self._save(known)
         raise_first(failures)
-        return [known[key][1] for key in keys]
+        return [facts[i] for i in range(len(paths))]
 
     def _load(self) -> dict[str, list[Any]]:
         if self._known is None:

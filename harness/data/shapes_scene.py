@@ -193,8 +193,7 @@ def _smooth_noise(draws: Draws, height: int, width: int, cell: int) -> Ints:
     row, col, fy, fx = y // cell, x // cell, y % cell, x % cell
     top = corners[row, col] * (cell - fx) + corners[row, col + 1] * fx
     bottom = corners[row + 1, col] * (cell - fx) + corners[row + 1, col + 1] * fx
-    mixed: Ints = top * (cell - fy) + bottom * fy
-    return mixed // (cell * cell)
+    return np.asarray((top * (cell - fy) + bottom * fy) // (cell * cell), np.int64)
 
 
 def _draw_clutter(draws: Draws, image: Ints) -> None:
