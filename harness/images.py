@@ -92,8 +92,8 @@ def recipes(name: str, base_image: str | None = None, root: Path = ROOT) -> list
     files = {path.name.removesuffix(".Dockerfile"): path for path in (root / "docker").glob("*.Dockerfile")}
     if name not in files and name != "harness":
         raise InputError(
-            f"no image for '{name}'{nearest(name, [*files, 'harness'])}: there is no docker/{name}.Dockerfile in "
-            f"{root}; write one, or take --executor local"
+            f"no image for '{name}'{nearest(name, [*files, 'harness'])}: there is no docker/{name}.Dockerfile "
+            f"in {root}; write one, or take --executor local"
         )
     locks = (root / "requirements" / "build.lock", root / "requirements" / "runtime.lock")
     debian = base_image or os.environ.get("HARNESS_BASE_IMAGE") or DEBIAN

@@ -150,7 +150,7 @@ class DockerProcess:
         """
         if self._error is not None:
             raise InputError(
-                f"the Docker engine stopped answering ({self._error}): see that it runs, then run again to resume"
+                f"the Docker engine stopped answering ({self._error}): start it, then run again to resume"
             ) from self._error
         return self._exit
 
