@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from harness.conversion import Conversion
 from harness.errors import InputError
 
+SECOND_NAME = "second name of an equal tensor"
+
 
 def strip_module_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Drop the `module.` that DataParallel puts before every name."""
@@ -44,14 +46,12 @@ def split_aliases(
     for name, tensor in state.items():
         if name in first:
             continue
-        same = (other for other in candidates[_leaf(name), tensor.shape] if _equal(tensor, first[other]))
-        original = next(same, None)
-        if original is None:
+        if not any(_equal(tensor, first[other]) for other in candidates[_leaf(name), tensor.shape]):
             raise InputError(
                 f"'{name}' of the checkpoint should be a copy of another of its tensors and equals none; "
                 "the file is damaged or was edited, so fetch it again."
             )
-        dropped[name] = f"copy of {original}"
+        dropped[name] = SECOND_NAME
     return first, dropped
 
 

@@ -22,7 +22,6 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from harness.conversion import Conversion
-from harness.errors import InputError
 from methods.modules.conversion import account, expected_state, strip_module_prefix
 
 IGNORE = 255
@@ -192,19 +191,17 @@ def convert_authors(state: Mapping[str, Tensor]) -> Conversion:
 
 
 def convert_deeplabv1(state: Mapping[str, Tensor]) -> Conversion:
-    """Map an initial checkpoint `deeplabv1_resnet101-*.pth` onto `DeepLabV2`.
+    """Map an initial checkpoint `deeplabv1_resnet101-*.pth` onto the backbone of `DeepLabV2`, `CAFFE_R101`.
 
-    `missing` judges the backbone only: such a file has no ASPP head.
+    Names are those of `convert_authors` without the ASPP head, which such a file does not have.
 
     Raises:
-        InputError: a tensor has another shape than ours, or the file holds an ASPP head.
+        InputError: a tensor has another shape than ours.
     """
-    conversion = convert_authors(state)
-    heads = [name for name in conversion.state if name.startswith("aspp.")]
-    if heads:
-        raise InputError(
-            f"The checkpoint holds {len(heads)} ASPP tensors, so it is a trained DeepLab v2; "
-            "use the layout 'deeplabv2'."
-        )
-    missing = [name for name in conversion.missing if not name.startswith("aspp.")]
-    return Conversion(conversion.state, conversion.dropped, conversion.unmapped, missing)
+    theirs = {name.removeprefix("base."): tensor for name, tensor in strip_module_prefix(state).items()}
+    renames = {
+        name: ours.removeprefix("backbone.")
+        for name in theirs
+        if (ours := _our_name(name)) is not None and ours.startswith("backbone.")
+    }
+    return account(theirs, renames, expected_state(lambda: MODELS.build(CAFFE_R101)))

@@ -167,9 +167,7 @@ def _dilate(block: nn.Module, dilation: int) -> None:
 
 
 def convert_torchvision(state: Mapping[str, Tensor]) -> Conversion:
-    """Map a torchvision ResNet state dict onto the `backbone.*` names of our models.
-
-    `missing` judges the backbone only: the new layers of a model are never part of such a file.
+    """Map a torchvision ResNet state dict onto `StageResNet`: the same names without the classifier.
 
     Raises:
         InputError: the depth cannot be told from the names.
@@ -182,26 +180,26 @@ def convert_torchvision(state: Mapping[str, Tensor]) -> Conversion:
     ours = {**counters, **{name: tensor for name, tensor in state.items() if name in expected}}
     dropped = {name: "the ImageNet classifier" for name in state if name in ("fc.weight", "fc.bias")}
     return Conversion(
-        state={f"backbone.{name}": tensor for name, tensor in ours.items()},
+        state=ours,
         dropped=dropped,
         unmapped=[name for name in state if name not in expected and name not in dropped],
-        missing=[f"backbone.{name}" for name in expected if name not in ours],
+        missing=[name for name in expected if name not in ours],
     )
 
 
-def infer_depth(state: Mapping[str, object], layer: str = "layer3", bottleneck: str = "conv3") -> int:
+def infer_depth(state: Mapping[str, object]) -> int:
     """Depth of the ResNet that a state dict with torchvision's names (any prefix) belongs to.
 
     Raises:
         InputError: no ResNet of a known depth has this many blocks in its third layer.
     """
     parts = [name.split(".") for name in state]
-    blocks = {name[name.index(layer) + 1] for name in parts if layer in name[:-1]}
-    has_bottlenecks = any(bottleneck in name for name in parts)
+    blocks = {name[name.index("layer3") + 1] for name in parts if "layer3" in name[:-1]}
+    has_bottlenecks = any("conv3" in name for name in parts)
     for depth, (block, counts) in BLOCKS.items():
         if counts[2] == len(blocks) and (block is Bottleneck) == has_bottlenecks:
             return depth
     raise InputError(
-        f"The checkpoint holds {len(blocks)} blocks under '{layer}', which is no ResNet of depth "
+        f"The checkpoint holds {len(blocks)} blocks under 'layer3', which is no ResNet of depth "
         f"{', '.join(map(str, BLOCKS))}; check that the file and the layout belong together."
     )

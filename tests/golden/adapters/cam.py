@@ -9,7 +9,7 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from harness.data.transforms import scale_flip_stack
+from harness.inference import MultiScaleCAM
 from harness.ops.cam import CAMScores, FlipFusion, HighRes, cam_scores, fuse_flips
 from methods.cam.model import CAMNet, convert_authors
 from methods.modules.cam_classifier import CAMClassifier
@@ -75,13 +75,11 @@ def scores_of(
 
 
 @torch.no_grad()
-def infer_image(
-    network: CAMClassifier, case: Case, flips: FlipFusion, high_res: HighRes
-) -> dict[str, Tensor]:
-    """The whole CAM inference of the case's image."""
-    image = grid_image(case)
-    stacks = [torch.from_numpy(scale_flip_stack(image, scale)) for scale in case.config["scales"]]
-    return scores_of([network(stack) for stack in stacks], case, image.shape[:2], flips, high_res)
+def infer_image(network: CAMClassifier, case: Case, flips: FlipFusion, high_res: HighRes) -> dict[str, Any]:
+    """The whole CAM inference of the case's image, as the `infer` stage does it."""
+    inference = MultiScaleCAM(case.config["scales"], flip_fusion=flips, high_res=high_res)
+    prepared = inference.prepare(grid_image(case), case.arrays["labels"])
+    return inference.infer(network, prepared, torch.device("cpu"))
 
 
 def scale_maps(case: Case) -> list[Tensor]:

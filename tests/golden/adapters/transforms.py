@@ -12,9 +12,7 @@ from harness.data.transforms import (
     CAFFE_MEAN_BGR,
     Offsets,
     deeplab_crop,
-    irn_crop,
     long_side_crop,
-    reduce_label,
     scale_flip_stack,
 )
 from tests.golden.adapters.crf import enlarge, grid_image
@@ -38,22 +36,6 @@ def train_augment(case: Case) -> dict[str, Any]:
         crop=case.config["crop_size"],
     )
     return {"sample": sample}
-
-
-def irn_sample(case: Case) -> dict[str, np.ndarray]:
-    """`image`, `label` and `reduced_label` of the case `data.irn_train_sample`."""
-    image, drawn = grid_image(case), case.config["drawn"]
-    labels = np.array([0, 0, 3, 15, 255], np.uint8)[case.arrays["pick"]]
-    sample, label = irn_crop(
-        image,
-        enlarge(labels, 8, image.shape[:2]),
-        scale=drawn["scale"],
-        flip=drawn["flip"],
-        offsets=Offsets(*drawn["horizontal_offset_then_vertical_offset"]),
-        crop=case.config["crop_size"],
-    )
-    assert label is not None
-    return {"image": sample, "label": label, "reduced_label": reduce_label(label)}
 
 
 @adapter("seg.augment")
