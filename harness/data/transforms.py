@@ -238,10 +238,15 @@ class LongSideCrop:
 
 @TRANSFORMS.register_module()
 class RandomScaleCrop:
-    """`irn_crop` with a scale uniform in [low, high], a mirror with probability 1/2, any offset."""
+    """`irn_crop` with a scale uniform in [low, high], a mirror with probability 1/2, any offset.
 
-    def __init__(self, scale: tuple[float, float] = (0.5, 1.5), crop: int = 512) -> None:
-        self.scale, self.crop = tuple(scale), crop
+    The label comes out at stride `label_stride`, as IRNet's pairs live on that grid.
+    """
+
+    def __init__(
+        self, scale: tuple[float, float] = (0.5, 1.5), crop: int = 512, label_stride: int = 4
+    ) -> None:
+        self.scale, self.crop, self.label_stride = (scale[0], scale[1]), crop, label_stride
 
     def __call__(
         self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
@@ -250,7 +255,8 @@ class RandomScaleCrop:
         height, width = scaled_size(image.shape, scale)
         flip = rng.random() < 0.5
         offsets = Offsets(_draw_offset(width, self.crop, rng), _draw_offset(height, self.crop, rng))
-        return irn_crop(image, label, scale=scale, flip=flip, offsets=offsets, crop=self.crop)
+        sample, label = irn_crop(image, label, scale=scale, flip=flip, offsets=offsets, crop=self.crop)
+        return sample, None if label is None else reduce_label(label, self.label_stride)
 
 
 @TRANSFORMS.register_module()

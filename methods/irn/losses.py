@@ -91,7 +91,15 @@ def irnet_losses(
         label: (N, h, w) confident labels on the same grid; `num_classes` and more are ignored.
         radius: search radius, 10 in the paper.
         num_classes: number of classes, background included.
+
+    Raises:
+        ValueError: the labels are on another grid than the maps, or it is too small for the radius.
     """
+    if label.shape[-2:] != edge_logit.shape[-2:]:
+        raise ValueError(
+            f"labels are {tuple(label.shape[-2:])}, maps at stride 4 {tuple(edge_logit.shape[-2:])}: "
+            "the transform must reduce the labels"
+        )
     background, foreground, negative = pair_labels(label, radius, num_classes)
     if_positive, if_negative = affinity_terms(edge_logit, radius)
     if_foreground, if_background = displacement_terms(displacement, radius)

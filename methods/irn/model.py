@@ -6,6 +6,8 @@ Source: Ahn, Cho, Kwak, "Weakly Supervised Learning of Instance Segmentation wit
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,8 +22,14 @@ from torch.nn import functional as F
 from methods.irn.losses import irnet_losses
 
 EDGE_GROUPS = 4
-SHRINK = (1, 1, 2, 4, 4)
-"""How much smaller than the stride-4 grid the five backbone outputs are, for strides (2, 2, 2, 1)."""
+
+
+def shrink_factors(strides: Sequence[int]) -> tuple[int, ...]:
+    """How much smaller than the stride-4 grid the five outputs of a `StageResNet` are.
+
+    (1, 1, 2, 4, 4) for the released strides (2, 2, 2, 1) of stem, layer2, layer3 and layer4.
+    """
+    return (1, 1, *itertools.accumulate(strides[1:], operator.mul))
 
 
 class Projection(nn.Module):
@@ -52,13 +60,14 @@ class EdgeBranch(nn.Module):
     Args:
         in_channels: of the backbone outputs.
         width: channels per output; 32 as released.
+        shrink: see `shrink_factors`.
     """
 
-    def __init__(self, in_channels: Sequence[int], width: int) -> None:
+    def __init__(self, in_channels: Sequence[int], width: int, shrink: Sequence[int]) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
             Projection(channels, width, EDGE_GROUPS, enlarge)
-            for channels, enlarge in zip(in_channels, SHRINK)
+            for channels, enlarge in zip(in_channels, shrink)
         )
         self.classifier = nn.Conv2d(5 * width, 1, 1)
 
@@ -74,16 +83,17 @@ class DisplacementBranch(nn.Module):
     Args:
         in_channels: of the backbone outputs.
         width: channels of the fused maps; 256 as released. The first two levels have 1/4 and 1/2 of it.
+        shrink: see `shrink_factors`.
     """
 
-    def __init__(self, in_channels: Sequence[int], width: int) -> None:
+    def __init__(self, in_channels: Sequence[int], width: int, shrink: Sequence[int]) -> None:
         super().__init__()
         widths = (width // 4, width // 2, width, width, width)
         groups = (8, 16, 16, 16, 16)
         # The last two outputs are first enlarged to the third's size, and their fusion to the second's.
-        enlarge = [1, 1, 1, SHRINK[3] // SHRINK[2], SHRINK[4] // SHRINK[2]]
+        enlarge = [1, 1, 1, shrink[3] // shrink[2], shrink[4] // shrink[2]]
         self.levels = nn.ModuleList(map(Projection, in_channels, widths, groups, enlarge))
-        self.fuse_deep = Projection(3 * width, width, 16, SHRINK[2])
+        self.fuse_deep = Projection(3 * width, width, 16, shrink[2])
         self.fuse_all = Projection(widths[0] + widths[1] + width, width, 16)
         self.regressor = nn.Conv2d(width, 2, 1, bias=False)
 
@@ -103,7 +113,7 @@ class IRNet(BaseModel):
 
     Args:
         num_classes: classes of the confident labels, background included; labels from it on are ignored.
-        backbone: config of a `StageResNet` with strides (2, 2, 2, 1).
+        backbone: config of a `StageResNet` whose stem has stride 2.
         radius: search radius of the training pairs, in cells of 4 pixels.
         edge_width: channels per level of the edge branch.
         displacement_width: channels of the displacement branch.
@@ -125,8 +135,9 @@ class IRNet(BaseModel):
             self.backbone.out_channels
         )  # every layer of a ResNet has twice the channels of the one before
         in_channels = (self.backbone.conv1.out_channels, *(deepest // part for part in (8, 4, 2, 1)))
-        self.edge_branch = EdgeBranch(in_channels, edge_width)
-        self.displacement_branch = DisplacementBranch(in_channels, displacement_width)
+        shrink = shrink_factors(self.backbone.strides)
+        self.edge_branch = EdgeBranch(in_channels, edge_width, shrink)
+        self.displacement_branch = DisplacementBranch(in_channels, displacement_width, shrink)
         self.register_buffer("mean_shift", torch.zeros(2))
 
     def train(self, mode: bool = True) -> IRNet:

@@ -81,6 +81,7 @@ class StageResNet(nn.Module):
         _check_choice("norm", norm, NORMS)
         _check_choice("style", style, ("pytorch", "caffe"))
         block, counts = BLOCKS[depth]
+        self.strides = tuple(strides)
         self.detach_after = detach_after
         self._norm, self._style = NORMS[norm], style
         self._channels = base_channels
