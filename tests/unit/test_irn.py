@@ -10,8 +10,9 @@ from mmseg.structures import SegDataSample
 
 from harness.errors import InputError
 from harness.registry import REFINERS
-from methods.irn import IRLabel, IRNet, IRNRandomWalk
+from methods.irn import IRLabel, IRNet, IRNRandomWalk, losses
 from methods.irn.convert import RENAMES, convert_authors
+from methods.irn.losses import irnet_losses
 from methods.irn.refine import combine, confident_label, edge_map, padded_size, semantic_label
 
 BACKBONE = {"type": "StageResNet", "depth": 18, "base_channels": 16}
@@ -41,9 +42,9 @@ def test_training_moves_the_branches_and_nothing_of_the_backbone(model: IRNet) -
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(trainable, lr=0.1, weight_decay=1e-4)
     labels = torch.randint(0, 3, (2, 16, 16), generator=torch.Generator().manual_seed(2))
-    losses = model(torch.rand(2, 3, 64, 64), samples(labels), mode="loss")
-    total, _ = model.parse_losses(losses)
-    torch.testing.assert_close(total, losses["loss_affinity"] + losses["loss_displacement"])
+    terms = model(torch.rand(2, 3, 64, 64), samples(labels), mode="loss")
+    total, _ = model.parse_losses(terms)
+    torch.testing.assert_close(total, terms["loss_affinity"] + terms["loss_displacement"])
     total.backward()
     optimiser.step()
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -51,8 +52,34 @@ def test_training_moves_the_branches_and_nothing_of_the_backbone(model: IRNet) -
 
 
 def test_batch_without_a_pair_has_a_finite_loss(model: IRNet) -> None:
-    losses = model.train()(torch.rand(1, 3, 64, 64), samples(torch.full((1, 16, 16), 255)), mode="loss")
-    assert all(value.item() == 0 for value in losses.values())
+    terms = model.train()(torch.rand(1, 3, 64, 64), samples(torch.full((1, 16, 16), 255)), mode="loss")
+    assert all(value.item() == 0 for value in terms.values())
+
+
+def test_labels_at_image_size_are_refused(model: IRNet) -> None:
+    with pytest.raises(ValueError, match=r"labels are \(64, 64\), maps at stride 4 \(16, 16\)"):
+        model(torch.rand(1, 3, 64, 64), samples(torch.zeros(1, 64, 64, dtype=torch.int64)), mode="loss")
+
+
+def test_loss_over_two_devices_equals_the_loss_over_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(7)
+    edge, displacement = torch.randn(4, 1, 16, 16, generator=generator), torch.randn(4, 2, 16, 16)
+    label = torch.tensor([0, 0, 3, 255])[torch.randint(4, (4, 16, 16), generator=generator)]
+    label[2:] = 0  # the second device has no foreground
+    whole = irnet_losses(edge, displacement, label, radius=4, num_classes=9)
+
+    counts: list[float] = []
+    monkeypatch.setattr(losses, "all_reduce", lambda count: counts.append(count.item()))
+    for part in (slice(0, 2), slice(2, 4)):
+        irnet_losses(edge[part], displacement[part], label[part], radius=4, num_classes=9)
+    summed = [first + second for first, second in zip(counts[:5], counts[5:])]
+    monkeypatch.setattr(losses, "get_world_size", lambda: 2)
+    parts = []
+    for part in (slice(0, 2), slice(2, 4)):
+        pending = iter(summed)
+        monkeypatch.setattr(losses, "all_reduce", lambda count, pending=pending: count.fill_(next(pending)))
+        parts.append(irnet_losses(edge[part], displacement[part], label[part], radius=4, num_classes=9))
+    torch.testing.assert_close((parts[0].total + parts[1].total) / 2, whole.total)
 
 
 def test_mean_shift_applies_in_evaluation_only(model: IRNet) -> None:
@@ -160,7 +187,7 @@ def test_authors_checkpoint_converts_with_an_account_of_every_name() -> None:
     assert conversion.complete
     assert len(conversion.state) + len(conversion.dropped) == len(theirs)
     assert conversion.dropped["path_indices0"] == "search geometry, which our model computes"
-    assert conversion.dropped["edge_layers.0.0.weight"] == "copy of fc_edge1.0.weight"
+    assert {"edge_layers.0.0.weight", "fc_dp7.4.running_mean"} <= set(conversion.dropped)
     model = IRNet(21, {"type": "StageResNet", "depth": 50})
     model.load_state_dict(conversion.state)
     torch.testing.assert_close(model.edge_branch.classifier.bias, theirs["module.fc_edge6.bias"])
