@@ -335,7 +335,8 @@ def rate(monkeypatch: pytest.MonkeyPatch, seconds: list[float], images: int = 8)
 def test_throughput_leaves_out_the_slow_first_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rate(monkeypatch, [30.0, 5.0, *[0.5] * 10]) == pytest.approx(16.0)
     assert rate(monkeypatch, [9.0] * 5 + [0.25] * 45) == pytest.approx(32.0)  # a tenth of 50
-    assert rate(monkeypatch, [9.0] * 50 + [0.25] * 950) == pytest.approx(32.0)  # 50 at most
+    late = [9.0] * 50 + [0.25] * 475 + [0.75] * 475
+    assert rate(monkeypatch, late) == pytest.approx(16.0)  # 50 of 1,000, not a tenth
 
 
 def test_throughput_of_too_few_iterations_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
