@@ -131,9 +131,8 @@ class IRNet(BaseModel):
         self.num_classes = num_classes
         self.radius = radius
         self.backbone = MODELS.build(backbone).requires_grad_(False)
-        deepest = (
-            self.backbone.out_channels
-        )  # every layer of a ResNet has twice the channels of the one before
+        # Every layer of a ResNet has twice the channels of the one before.
+        deepest = self.backbone.out_channels
         in_channels = (self.backbone.conv1.out_channels, *(deepest // part for part in (8, 4, 2, 1)))
         shrink = shrink_factors(self.backbone.strides)
         self.edge_branch = EdgeBranch(in_channels, edge_width, shrink)
