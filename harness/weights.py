@@ -297,8 +297,14 @@ def convert_file(
         with atomic_file(target) as file:
             # A tensor may be a view into a larger storage, which would be written whole.
             torch.save({name: tensor.clone() for name, tensor in conversion.state.items()}, file)
-    except OSError as error:
-        raise InputError(f"cannot write the converted checkpoint {target}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:
+        # On a full disk torch trips over the archive it left half-written and hides the cause behind that.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise InputError(
+            f"cannot write the converted checkpoint {target}: {cause.strerror}; choose another place"
+        ) from error
     return conversion
 
 
