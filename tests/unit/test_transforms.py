@@ -1,0 +1,159 @@
+"""Transforms: exact sizes, offsets and padding; draws that cover their ranges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CaffeMean,
+    DeepLabCrop,
+    LongSideCrop,
+    Offsets,
+    RandomScaleCrop,
+    deeplab_crop,
+    irn_crop,
+    long_side_crop,
+    normalise,
+    reduce_label,
+    scale_flip_stack,
+    scaled_size,
+)
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def label() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 21, (60, 90), dtype=np.uint8)
+
+
+def test_normalise_is_the_textbook_formula(image):
+    expected = ((image / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)).transpose(2, 0, 1)
+    ours = normalise(image)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_sizes_are_rounded_half_to_even():
+    assert scaled_size((61, 87), 0.5) == (30, 44)
+    assert scaled_size((5, 7), 1.5) == (8, 10)
+
+
+def test_stack_holds_the_bicubic_resize_and_its_mirror(image):
+    stack = scale_flip_stack(image, 1.5)
+    resized = np.asarray(Image.fromarray(image).resize((135, 90), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(stack[0], normalise(resized))
+    np.testing.assert_array_equal(stack[1], stack[0][..., ::-1])
+
+
+def test_long_side_crop_cuts_a_long_axis_and_places_a_short_one(image):
+    # Long side 90 stays: width 90 > 70 is cut at 15, height 60 < 70 goes to row 4 of the canvas.
+    sample, _ = long_side_crop(image, long_side=90, flip=False, offsets=Offsets(15, 4), crop=70)
+    np.testing.assert_array_equal(sample[:, 4:64], normalise(image)[:, :, 15:85])
+    assert not sample[:, :4].any()
+    assert not sample[:, 64:].any()
+
+
+def test_flip_comes_before_the_crop(image, label):
+    sample, cut = irn_crop(image, label, scale=1.0, flip=True, offsets=Offsets(10, 5), crop=40)
+    np.testing.assert_array_equal(sample, normalise(image[:, ::-1])[:, 5:45, 10:50])
+    np.testing.assert_array_equal(cut, label[:, ::-1][5:45, 10:50])
+
+
+def test_label_outside_the_image_is_ignored(image, label):
+    _, cut = irn_crop(image, label, scale=0.5, flip=False, offsets=Offsets(19, 34), crop=64)
+    nearest = np.asarray(Image.fromarray(label).resize((45, 30), Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(cut[34:, 19:], nearest)
+    assert (cut[:34] == 255).all()
+    assert (cut[:, :19] == 255).all()
+
+
+def test_reduced_label_is_pils_nearest_resize():
+    label = np.random.default_rng(2).integers(0, 256, (64, 128), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(label).resize((32, 16), Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(reduce_label(label), expected)
+
+
+def test_deeplab_crop_pads_before_the_image_with_the_mean(image, label):
+    # Height 60 < 80 is padded above by 20; width 90 > 80 is cut at 7.
+    sample, cut = deeplab_crop(image, label, scale=1.0, flip=False, offsets=Offsets(7, 0), crop=80)
+    assert not sample[:, :20].any()
+    assert (cut[:20] == 255).all()
+    np.testing.assert_array_equal(cut[20:], label[:, 7:87])
+    blue = image[:, 7:87, 2] - np.float32(104.008)
+    np.testing.assert_allclose(sample[0, 20:], blue, atol=1e-5)
+
+
+def test_caffe_mean_keeps_the_size_and_swaps_the_channels(image, label):
+    sample, same = CaffeMean()(image, label, np.random.default_rng(0))
+    assert same is label
+    np.testing.assert_allclose(
+        sample,
+        image[..., ::-1].transpose(2, 0, 1) - np.array([[[104.008]], [[116.669]], [[122.675]]]),
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        LongSideCrop(long_side=(50, 120), crop=64),
+        RandomScaleCrop(scale=(0.5, 1.5), crop=64, label_stride=1),
+        DeepLabCrop(scales=(0.5, 1.0, 1.5), crop=64),
+    ],
+    ids=["long_side", "random_scale", "deeplab"],
+)
+def test_sample_is_a_function_of_the_generator(transform, image, label):
+    first, first_label = transform(image, label, np.random.default_rng(7))
+    again, again_label = transform(image, label, np.random.default_rng(7))
+    other, _ = transform(image, label, np.random.default_rng(8))
+    assert first.shape == (3, 64, 64)
+    assert first.dtype == np.float32
+    assert first_label.shape == (64, 64)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first_label, again_label)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [LongSideCrop((90, 90), 64), RandomScaleCrop((1, 1), 64, label_stride=1), DeepLabCrop([1], 64)],
+)
+def test_every_offset_and_both_mirrors_are_drawn(transform):
+    # A label that names its own column: the first labelled one tells the offset, the order tells the mirror.
+    columns = np.broadcast_to(np.arange(90, dtype=np.uint8), (60, 90)).copy()
+    image = np.zeros((60, 90, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(600):
+        _, cut = transform(image, columns, rng)
+        row = cut[(cut != 255).any(axis=1)][0]
+        flip = row[0] > row[-1]
+        seen.add((bool(flip), int(89 - row[0] if flip else row[0])))
+    assert seen == {(flip, offset) for flip in (False, True) for offset in range(27)}
+
+
+def test_image_and_label_are_moved_together():
+    # The label is a function of the image, so it can be recomputed from the transformed image.
+    image = np.random.default_rng(3).integers(0, 2, (60, 90, 1), dtype=np.uint8).repeat(3, axis=2) * 255
+    label = (image[..., 0] > 0).astype(np.uint8)
+    for seed in range(10):
+        crop = RandomScaleCrop(scale=(1, 1), crop=64, label_stride=1)
+        sample, cut = crop(image, label, np.random.default_rng(seed))
+        inside = cut != 255
+        np.testing.assert_array_equal(cut[inside], (sample[0][inside] > 0).astype(np.uint8))
+
+
+def test_irnet_samples_carry_their_label_at_stride_4(image, label):
+    full, at_4 = (
+        RandomScaleCrop(crop=64, label_stride=stride)(image, label, np.random.default_rng(3))[1]
+        for stride in (1, 4)
+    )
+    np.testing.assert_array_equal(at_4, full[2::4, 2::4])
