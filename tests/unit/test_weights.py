@@ -227,6 +227,6 @@ def test_conversion_does_not_replace_its_source(tmp_path: Path) -> None:
 
 def test_conversion_onto_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"a.w": torch.zeros(100_000), "a.b": torch.zeros(1)}, tmp_path / "x.pth")
-    monkeypatch.setattr("harness.weights.atomic_file", lambda _: Path("/dev/full").open("wb"))
+    monkeypatch.setattr("harness.weights.atomic_file", lambda _: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(InputError, match=r"ours\.pth: No space left on device"):
         convert_file(rename, tmp_path / "x.pth", tmp_path / "ours.pth")
