@@ -73,9 +73,8 @@ class Recipe:
     @property
     def tag(self) -> str:
         """`wsss-harness/<name>:<hash of what goes in>`."""
-        return (
-            f"{_REPOSITORY}/{self.name}:{_digest(self.parent, source_hash([self.dockerfile, *self.sources]))}"
-        )
+        content = source_hash([self.dockerfile, *self.sources])
+        return f"{_REPOSITORY}/{self.name}:{_digest(self.parent, content)}"
 
 
 def recipes(name: str, base_image: str | None = None, root: Path = ROOT) -> list[Recipe]:
@@ -92,8 +91,8 @@ def recipes(name: str, base_image: str | None = None, root: Path = ROOT) -> list
     files = {path.name.removesuffix(".Dockerfile"): path for path in (root / "docker").glob("*.Dockerfile")}
     if name not in files and name != "harness":
         raise InputError(
-            f"no image for '{name}'{nearest(name, [*files, 'harness'])}: there is no docker/{name}.Dockerfile "
-            f"in {root}; write one, or take --executor local"
+            f"no image for '{name}'{nearest(name, [*files, 'harness'])}: {root / 'docker'} has "
+            f"no {name}.Dockerfile; write one, or take --executor local"
         )
     locks = (root / "requirements" / "build.lock", root / "requirements" / "runtime.lock")
     debian = base_image or os.environ.get("HARNESS_BASE_IMAGE") or DEBIAN

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from harness.errors import InputError, nearest
 
 EXECUTORS = ("auto", "docker", "local")
+STAGE_MODULE = "harness.stage"
 
 Reason = Literal["done", "failed", "out of memory", "killed", "stopped"]
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from docker.errors import APIError, DockerException, NotFound
-from docker.types import DeviceRequest, Mount
+from docker.types import DeviceRequest, LogConfig, Mount
+from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
 from harness import images
 from harness.errors import InputError
-from harness.executors import Environment, Exit, Job, Reason
+from harness.executors import STAGE_MODULE, Environment, Exit, Job, Reason
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -89,7 +90,7 @@ class DockerExecutor:
         """
         # Looked up once per method: the images that a run began with are the ones that it ends with.
         tag = self._tags.setdefault(job.method, images.method_tag(job.method))
-        return self.start_in(tag, ["python", "-m", "harness.executors.guard", "0"], job)
+        return self.start_in(tag, ["python", "-m", "harness.executors.guard", "0", STAGE_MODULE], job)
 
     def start_in(self, tag: str, command: Sequence[str], job: Job) -> DockerProcess:
         """Start `command PATH/stage.json` in a container of an image."""
@@ -103,19 +104,21 @@ class DockerExecutor:
                 entrypoint=[command[0]],
                 environment={**_SCRATCH, **job.env},
                 labels={KEY_LABEL: job.key},
+                log_config=LogConfig(type=LogConfig.types.NONE),
                 stdin_open=True,
                 **options,
             )
         except APIError as error:
             raise _refused(job, error) from error
         try:
-            # Standard input is the guard's lifeline: it ends when this process does.
-            lifeline = container.attach_socket(params={"stdin": 1, "stream": 1})
+            # Attached before the start, and not by following the engine's own log, whose last lines can get
+            # lost when the container ends. Standard input is the guard's lifeline: it ends with this process.
+            stdio = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
             container.start()
         except APIError as error:
             container.remove(force=True)
             raise _refused(job, error) from error
-        return DockerProcess(container, lifeline, job.log)
+        return DockerProcess(container, stdio, job.log)
 
     def _remove_leftovers(self, key: str) -> None:
         """Stop and remove the containers of a key: their harness is gone, since it held the key."""
@@ -130,9 +133,9 @@ class DockerExecutor:
 class DockerProcess:
     """A stage's container; a thread copies its output to the log and notes how it ends."""
 
-    def __init__(self, container: Container, lifeline: Any, log: Path) -> None:
+    def __init__(self, container: Container, stdio: Any, log: Path) -> None:
         self._container = container
-        self._lifeline = lifeline
+        self._stdio = stdio
         self._stopping = False
         self._exit: Exit | None = None
         self._error: Exception | None = None
@@ -169,13 +172,13 @@ class DockerProcess:
     def _follow(self, log: BinaryIO) -> None:
         try:
             with log:
-                for chunk in self._container.logs(stream=True, follow=True):
+                for _, chunk in frames_iter(self._stdio, tty=False):
                     log.write(chunk)
                     log.flush()
             status = self._container.wait()["StatusCode"]
             self._container.reload()
             ended = Exit(status, self._reason(status, self._container.attrs["State"]["OOMKilled"]))
-            self._lifeline.close()
+            self._stdio.close()
             self._container.remove(force=True)
             self._exit = ended
         except Exception as error:  # handed to the thread that polls

@@ -1,7 +1,7 @@
-"""Runs a stage that ends with the harness: `python -m harness.executors.guard FD PATH/stage.json`.
+"""Runs a module that ends with the harness: `python -m harness.executors.guard FD harness.stage PATH`.
 
 FD is the reading end of a pipe whose writing end only the harness holds and never writes to. It reaches its
-end when the harness is gone, also after SIGKILL, and then the stage's whole process group is killed. A pipe
+end when the harness is gone, also after SIGKILL, and then the module's whole process group is killed. A pipe
 rather than PR_SET_PDEATHSIG, which fires when the *thread* that started the child ends and which does not
 reach into a container.
 """
@@ -27,7 +27,7 @@ def die_with(pipe: int) -> None:
 
 
 if __name__ == "__main__":
-    _, descriptor, request = sys.argv
+    _, descriptor, module, *arguments = sys.argv
     die_with(int(descriptor))
-    sys.argv = ["harness.stage", request]
-    runpy.run_module("harness.stage", run_name="__main__", alter_sys=True)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

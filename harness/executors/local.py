@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness.executors import Environment, Exit, Job, Reason
+from harness.executors import STAGE_MODULE, Environment, Exit, Job, Reason
 
 # Packages that a stage's numbers may depend on; another ruff is no reason to train again.
 NUMERIC = (
@@ -41,6 +41,7 @@ class LocalExecutor:
     """
 
     name = "local"
+    module = STAGE_MODULE
 
     def environment(self, method: str) -> Environment:
         """This interpreter and its packages, the same for every method."""
@@ -74,8 +75,8 @@ class LocalExecutor:
             with job.log.open("ab") as log:
                 process = subprocess.Popen(
                     [
-                        *(sys.executable, "-m", "harness.executors.guard"),
-                        *(str(reading), str(job.folder / "stage.json")),
+                        *(sys.executable, "-m", "harness.executors.guard", str(reading)),
+                        *(self.module, str(job.folder / "stage.json")),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
