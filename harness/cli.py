@@ -103,16 +103,16 @@ def run(
     except KeyboardInterrupt:
         _fail("interrupted; the same command resumes where it stopped")
         raise typer.Exit(130) from None
-    _show_leaderboard(work_dir, record.method, record.dataset.name)
+    _show_leaderboard(work_dir, record.dataset.name)
 
 
-def _show_leaderboard(work_dir: Path, method: str, dataset: str) -> None:
+def _show_leaderboard(work_dir: Path, dataset: str) -> None:
     from harness.record import read_records
     from leaderboard.table import leaderboard_rows, render_terminal
 
     console = _console()
     records = [record for record in read_records(work_dir) if record.dataset.name == dataset]
-    console.print(render_terminal(leaderboard_rows(records)))
+    console.print(render_terminal(leaderboard_rows(records), f"mIoU (%) on {dataset}"))
     console.print(f"records: {work_dir / 'runs'}", markup=False, highlight=False)
 
 

@@ -60,11 +60,15 @@ def weights_table() -> Table:
     return table
 
 
-def download_progress() -> Progress:
+def download_progress(console: Console) -> Progress:
     """A bar for downloads: bytes, speed, time to go."""
-    return Progress(
-        *Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    columns = (
+        *Progress.get_default_columns()[:2],
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
     )
+    return Progress(*columns, console=console)
 
 
 def fetch_with_progress(name: str, console: Console) -> Path:
@@ -73,8 +77,7 @@ def fetch_with_progress(name: str, console: Console) -> Path:
     Raises:
         InputError: unknown name, offline, wrong checksum.
     """
-    with download_progress() as bar:
-        bar.live.console = console
+    with download_progress(console) as bar:
         task = bar.add_task(name, total=None)
         found = Weights.load(METHODS / "weights.yaml").fetch(
             name, progress=lambda done, total: bar.update(task, completed=done, total=total)

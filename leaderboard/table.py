@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 from rich.table import Table
 
@@ -11,26 +11,48 @@ from harness.record import RunRecord
 from harness.report import Metric
 from harness.watch import duration
 
-HEADER = (
-    "method", "dataset", "seed", "pseudo", "seg", "seg+CRF", "time", "peak memory", "energy", "run", "marks",
-)  # fmt: skip
-_NUMERIC = {"seed", "pseudo", "seg", "seg+CRF", "time", "peak memory", "energy"}
 _GIB = 1 << 30
+_TEXT_COLUMNS = ("method", "dataset", "notes", "run")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run of the leaderboard, as text."""
+    """One run of the leaderboard as text; all mIoU values in percent.
 
-    cells: tuple[str, ...]
+    Attributes:
+        seed: CAMs at the best threshold of the sweep, which is given too.
+        seed_fixed: CAMs at the method's own threshold.
+        pseudo: masks that the segmentation network was trained on.
+        seg, seg_crf: segmentation network, alone and with the method's CRF.
+        time: wall time of all stages, those included that an earlier run had done.
+        memory: highest peak of host memory over the stages.
+        energy: of the GPUs.
+        notes: why the row is not that of a full run.
+    """
 
-    def markdown(self) -> str:
-        """The row in Markdown."""
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in self.cells) + " |"
+    method: str
+    dataset: str
+    seed: str
+    seed_fixed: str
+    pseudo: str
+    seg: str
+    seg_crf: str
+    time: str
+    memory: str
+    energy: str
+    notes: str
+    run: str
+
+
+HEADERS = {
+    "seed": "seed (best)",
+    "seed_fixed": "seed (fixed)",
+    "seg_crf": "seg+CRF",
+}
 
 
 def leaderboard_rows(records: Iterable[RunRecord]) -> list[Row]:
-    """Rows of finished runs per dataset, best segmentation first; shortened runs come after full ones."""
+    """Rows of finished runs per dataset, best first; shortened runs come after full ones."""
     finished = [record for record in records if record.state == "done" and record.metrics]
     return [_row(record) for record in sorted(finished, key=_order)]
 
@@ -40,64 +62,61 @@ def _order(record: RunRecord) -> tuple[str, bool, float]:
         (metric.value for metric in record.metrics if metric.number in ("seg", "seg_crf")), default=0.0
     )
     seed = max((metric.value for metric in record.metrics if metric.number == "seed"), default=0.0)
-    return record.dataset.name, bool(record.marks), -(best or seed / 1000)
+    # Methods without a segmentation stage rank below those with one, by their seeds.
+    return record.dataset.name, bool(record.marks), -(best or seed - 1)
 
 
 def _row(record: RunRecord) -> Row:
-    method = record.method + (f" ({record.variant})" if record.variant else "")
     reports = [stage.report for stage in record.stages if stage.report]
     memory = max((report.measurements.host_memory_peak_bytes for report in reports), default=0)
     energy = [joules for report in reports if (joules := report.measurements.gpu_energy_joules) is not None]
     return Row(
-        (
-            method,
-            record.dataset.name,
-            _seed_cell(record),
-            *(_cell(record, number) for number in ("pseudo", "seg", "seg_crf")),
-            duration(sum(report.seconds for report in reports)),
-            f"{memory / _GIB:.1f} GiB" if memory else "-",
-            f"{sum(energy) / 3600:.0f} Wh" if energy else "-",
-            record.run_id,
-            ", ".join(record.marks) or "-",
-        )
+        method=record.method + (f" ({record.variant})" if record.variant else ""),
+        dataset=record.dataset.name,
+        seed=_cell(record, "seed", "best of sweep"),
+        seed_fixed=_cell(record, "seed", "fixed"),
+        pseudo=_cell(record, "pseudo"),
+        seg=_cell(record, "seg"),
+        seg_crf=_cell(record, "seg_crf"),
+        time=duration(sum(report.seconds for report in reports)),
+        memory=f"{memory / _GIB:.1f} GiB" if memory else "-",
+        energy=f"{sum(energy) / 3600:.0f} Wh" if energy else "-",
+        notes=", ".join(record.marks) or "-",
+        run=record.run_id,
     )
 
 
-def _seed_cell(record: RunRecord) -> str:
-    best = _find(record, "seed", "best of sweep")
-    fixed = _find(record, "seed", "fixed")
-    if best is None or fixed is None:
+def _cell(record: RunRecord, number: str, chosen: str = "none") -> str:
+    metric = _find(record, number, chosen)
+    if metric is None:
         return "-"
-    return f"{100 * best.value:.1f} @{best.threshold:g} (fixed {fixed.threshold:g}: {100 * fixed.value:.1f})"
-
-
-def _cell(record: RunRecord, number: str) -> str:
-    metric = _find(record, number, "none")
-    return f"{100 * metric.value:.1f}" if metric else "-"
+    return f"{100 * metric.value:.1f}" + (f" @{metric.threshold:g}" if metric.threshold is not None else "")
 
 
 def _find(record: RunRecord, number: str, chosen: str) -> Metric | None:
-    return next(
-        (m for m in record.metrics if m.number == number and m.protocol.threshold == chosen),
-        None,
-    )
+    return next((m for m in record.metrics if m.number == number and m.protocol.threshold == chosen), None)
 
 
 def render_markdown(rows: Sequence[Row]) -> str:
     """The leaderboard as a Markdown table."""
+    names = [field.name for field in fields(Row)]
     lines = [
-        "| " + " | ".join(HEADER) + " |",
-        "|" + "|".join("---:" if name in _NUMERIC else "---" for name in HEADER) + "|",
-        *(row.markdown() for row in rows),
+        "| " + " | ".join(HEADERS.get(name, name) for name in names) + " |",
+        "|" + "|".join("---" if name in _TEXT_COLUMNS else "---:" for name in names) + "|",
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in astuple(row)) + " |" for row in rows),
     ]
     return "\n".join(lines) + "\n"
 
 
-def render_terminal(rows: Sequence[Row]) -> Table:
-    """The leaderboard as a table for the terminal."""
-    table = Table(title="mIoU (%)", title_justify="left")
-    for name in HEADER:
-        table.add_column(name, justify="right" if name in _NUMERIC else "left", overflow="fold")
+def render_terminal(rows: Sequence[Row], title: str) -> Table:
+    """The leaderboard as a table for the terminal, without what is the same in every row."""
+    table = Table(title=title, title_justify="left", padding=(0, 0), pad_edge=False)
+    shown = [field.name for field in fields(Row) if field.name not in ("dataset", "run")]
+    shown = [name for name in shown if any(getattr(row, name) != "-" for row in rows)]
+    for name in shown:
+        table.add_column(
+            HEADERS.get(name, name), justify="left" if name in _TEXT_COLUMNS else "right", overflow="fold"
+        )
     for row in rows:
-        table.add_row(*row.cells)
+        table.add_row(*(getattr(row, name) for name in shown))
     return table
