@@ -132,13 +132,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_stage(read_request(path), path.parent)
     except InputError as error:
         return _refuse(path.parent, str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, RuntimeError) as error:
+        if not disk_is_full(error):
             raise
         return _refuse(
             path.parent, f"the disk that holds {path.parent} is full: free some space and run it again"
         )
     return 0
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error comes from a full disk; torch hides that behind a RuntimeError while it saves."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _refuse(folder: Path, message: str) -> int:

@@ -109,10 +109,10 @@ def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: s
         InputError: tensors are missing, left over or of another shape.
     """
     state = load_state(path)
-    if layout is not None:
-        state = CONVERTERS[layout](state).state
     target = model.get_submodule(weights.target)
     own = {name: tensor.shape for name, tensor in target.state_dict().items()}
+    if layout is not None and set(state) != set(own):  # `harness weights convert` may have been there before
+        state = CONVERTERS[layout](state).state
     optional = tuple(weights.allow_missing)
     missing = [name for name in own if name not in state and not (optional and name.startswith(optional))]
     wrong = [n for n, tensor in state.items() if n not in own or own[n] != tensor.shape]
