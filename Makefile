@@ -1,10 +1,12 @@
 # make setup | run | test | lint | bench | lock | clean
 #
 #   METHOD=cam DATASET=shapes make run      ARGS="--smoke --seed 1" make run
+#   EXECUTOR=docker make run                in containers; the first time, their images are built (10 minutes)
 #   PYTHON=/path/to/python3.12 make setup   a certain interpreter (only when .venv is made)
 
 METHOD ?= vwe
 DATASET ?= shapes
+EXECUTOR ?= local
 ARGS ?=
 PYTHON ?=
 
@@ -22,7 +24,7 @@ UV_LOCK := uv pip compile --quiet --no-config --no-header --no-annotate --univer
 setup: .venv/installed
 
 run: setup
-	.venv/bin/harness run --method "$(METHOD)" --dataset "$(DATASET)" $(ARGS)
+	.venv/bin/harness run --method "$(METHOD)" --dataset "$(DATASET)" --executor "$(EXECUTOR)" $(ARGS)
 
 test: setup
 	.venv/bin/python -m pytest $(ARGS)

@@ -4,13 +4,16 @@
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS packages
+# Removed after the build: its 6 GB are of no use once the packages are copied.
+LABEL wsss-harness.intermediate=true
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates g++ python3.11-dev python3.11-venv
 COPY requirements/build.lock requirements/runtime.lock ca-bundle.cr[t] /build/
 RUN if [ -f /build/ca-bundle.crt ]; then cat /build/ca-bundle.crt >> /etc/ssl/certs/ca-certificates.crt; fi
 ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     PIP_NO_CACHE_DIR=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_PROGRESS_BAR=off
 # Without build isolation, and with the sources built before torch is there: see the Makefile.
 RUN python3.11 -m venv /opt/venv \
     && /opt/venv/bin/pip install --require-hashes --no-deps --requirement /build/build.lock \
@@ -19,7 +22,7 @@ RUN python3.11 -m venv /opt/venv \
 
 FROM ${BASE_IMAGE}
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgomp1 python3.11 \
+    && apt-get install --yes --no-install-recommends python3.11 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home harness
 COPY --from=packages /opt/venv /opt/venv

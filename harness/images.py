@@ -18,6 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from harness.engine import connect
 from harness.errors import InputError, nearest
 from harness.source import source_files, source_hash
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 DEBIAN = "debian:bookworm-slim"
 _REPOSITORY = "wsss-harness"
+_DURATIONS = {"base": " (once; five to ten minutes)"}
+_WIDTH = 100  # characters of a build step that are shown
+_INTERMEDIATE = "wsss-harness.intermediate"  # label of build stages that no image stands on
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
 
@@ -190,10 +195,16 @@ def build(
     say = progress or (lambda line: None)
     chain = recipes(method, base_image)
     for recipe in chain:
-        if _state(client, recipe) is not ImageState.CURRENT:
-            log = (log_folder or _log_folder()) / f"{recipe.tag.replace('/', '-').replace(':', '-')}.log"
-            say(f"building {recipe.tag}, log in {log}")
-            _build(client, recipe, bundle, say, log)
+        if _state(client, recipe) is ImageState.CURRENT:
+            continue
+        log = (log_folder or _log_folder()) / f"{recipe.tag.replace('/', '-').replace(':', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(log.with_suffix(".lock")):
+            if (
+                _state(client, recipe) is not ImageState.CURRENT
+            ):  # another process may have built it meanwhile
+                say(f"building {recipe.tag}{_DURATIONS.get(recipe.name, '')}, log in {log}")
+                _build(client, recipe, bundle, say, log)
     tag = chain[-1].tag
     return _info(client.images.get(tag), tag, ImageState.CURRENT)
 
@@ -204,7 +215,6 @@ def _build(
     """Build one image; its output goes to `log`, its steps to `say`."""
     from docker.errors import APIError
 
-    log.parent.mkdir(parents=True, exist_ok=True)
     proxies = {
         name: value
         for lower in _PROXIES
@@ -227,6 +237,7 @@ def _build(
             problem = _follow(chunks, file.write, say)
     except APIError as error:
         problem = str(error.explanation or error)
+    client.images.prune(filters={"dangling": True, "label": _INTERMEDIATE})
     if problem is not None:
         raise InputError(
             f"image {recipe.tag} could not be built ({problem.strip()}): see {log}, then try again"
@@ -243,7 +254,7 @@ def _follow(
         if "error" in chunk:
             return str(chunk["error"])
         if text.startswith("Step "):
-            say(text.strip())
+            say(text.strip()[:_WIDTH])
     return None
 
 

@@ -125,6 +125,9 @@ class Engine:
     def list(self, name: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(tags=[tag]) for tag in self.tags if tag.startswith(f"{name}:")]
 
+    def prune(self, filters: dict[str, Any]) -> None:
+        assert filters["label"] == "wsss-harness.intermediate"
+
     def get(self, tag: str) -> SimpleNamespace:
         assert tag in self.tags
         return SimpleNamespace(id="sha256:1", attrs={"RepoDigests": [], "Size": 5, "Created": "today"})
