@@ -193,18 +193,18 @@ def build(
             f"no CA bundle at {bundle}: give a PEM file by --ca-bundle or HARNESS_CA_BUNDLE, or none"
         )
     say = progress or (lambda line: None)
+    logs = log_folder or _log_folder()
     chain = recipes(method, base_image)
     for recipe in chain:
         if _state(client, recipe) is ImageState.CURRENT:
             continue
-        log = (log_folder or _log_folder()) / f"{recipe.tag.replace('/', '-').replace(':', '-')}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(log.with_suffix(".lock")):
-            if (
-                _state(client, recipe) is not ImageState.CURRENT
-            ):  # another process may have built it meanwhile
-                say(f"building {recipe.tag}{_DURATIONS.get(recipe.name, '')}, log in {log}")
-                _build(client, recipe, bundle, say, log)
+        logs.mkdir(parents=True, exist_ok=True)
+        log = logs / f"{recipe.tag.replace('/', '-').replace(':', '-')}.log"
+        with FileLock(logs / "build.lock"):
+            if _state(client, recipe) is ImageState.CURRENT:
+                continue  # another process has built it meanwhile
+            say(f"building {recipe.tag}{_DURATIONS.get(recipe.name, '')}, log in {log}")
+            _build(client, recipe, bundle, say, log)
     tag = chain[-1].tag
     return _info(client.images.get(tag), tag, ImageState.CURRENT)
 
