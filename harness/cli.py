@@ -89,7 +89,9 @@ def run(
         force=force,
     )
     console = _console()
-    prepared = prepare(options, lambda text: console.print(text, markup=False, highlight=False))
+    prepared = prepare(
+        options, lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
+    )
     if dry_run:
         from harness.show import plan_table
 
@@ -113,7 +115,7 @@ def _show_leaderboard(work_dir: Path, dataset: str) -> None:
     console = _console()
     records = [record for record in read_records(work_dir) if record.dataset.name == dataset]
     console.print(render_terminal(leaderboard_rows(records), f"mIoU (%) on {dataset}"))
-    console.print(f"records: {work_dir / 'runs'}", markup=False, highlight=False)
+    console.print(f"records: {work_dir / 'runs'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

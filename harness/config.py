@@ -18,6 +18,7 @@ from harness.errors import InputError, nearest
 from harness.schema import STAGE_TYPES, MethodConfig
 
 METHODS = Path(__file__).resolve().parents[1] / "methods"
+_DATASETS = ("coco", "shapes", "voc")
 _SECTIONS = ("title", "dataset", "custom_imports", "stages")
 
 
@@ -41,10 +42,8 @@ def list_methods(root: Path = METHODS) -> list[str]:
 
 def list_configs(method: str, root: Path = METHODS) -> list[str]:
     """Names of a method's configs: `<dataset>` or `<dataset>_<variant>`."""
-    from harness.data import DATASETS
-
     stems = (path.stem for path in (root / method).glob("*.py"))
-    return sorted(stem for stem in stems if stem.split("_")[0] in DATASETS)
+    return sorted(stem for stem in stems if stem.split("_")[0] in _DATASETS)
 
 
 def find_config(method: str, dataset: str, variant: str | None = None, root: Path = METHODS) -> Path:

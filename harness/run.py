@@ -67,6 +67,7 @@ class Run:
         forced = select(plan, start=options.start, only=options.only, force=options.force)
         visit = stages_to_visit(plan, options.only)
         self.record = new_record(self.prepared)
+        self.gpus = usable_gpus(options.gpus, len(self.record.hardware.gpus))
         self.folder = options.work.resolve() / "runs" / self.record.run_id
         (self.folder / "logs").mkdir(parents=True)
         self.record.write(self.folder)
@@ -126,9 +127,7 @@ class Run:
         artifact = stage.artifact.open()
         (artifact.folder / "error.json").unlink(missing_ok=True)
         job = self._job(stage)
-        write_json(
-            artifact.folder / "stage.json", self._request(stage, len(job.gpus)).model_dump(mode="json")
-        )
+        write_json(artifact.folder / "stage.json", self._request(stage).model_dump(mode="json"))
         process = prepared.executor.start(job)
         began = time.monotonic()
         try:
@@ -163,19 +162,11 @@ class Run:
             folder=stage.artifact.folder,
             read_only=tuple(dict.fromkeys(path.resolve() for path in read_only)),
             log=self.folder / "logs" / f"{stage.name}.log",
-            gpus=self._gpus,
+            gpus=tuple(range(self.gpus)),
             memory_limit=None,
             workers=cpu_workers(),
             env={},
         )
-
-    @property
-    def _gpus(self) -> tuple[int, ...]:
-        there = len(self.record.hardware.gpus)
-        wanted = self.prepared.options.gpus
-        if wanted is not None and wanted > there:
-            raise InputError(f"--gpus {wanted}: this machine has {there} GPUs; ask for fewer")
-        return tuple(range(min(1, there) if wanted is None else wanted))
 
     def _weights(self, stage: PlannedStage) -> Path | None:
         config = stage.config
@@ -184,7 +175,7 @@ class Run:
         found = self.prepared.weights.get(config.weights.name)
         return found.path if found else None
 
-    def _request(self, stage: PlannedStage, gpus: int) -> StageRequest:
+    def _request(self, stage: PlannedStage) -> StageRequest:
         prepared = self.prepared
         config = stage.config
         weights = (
@@ -210,8 +201,19 @@ class Run:
             seed=prepared.options.seed,
             smoke=prepared.options.smoke,
             workers=cpu_workers(),
-            gpus=gpus,
+            gpus=self.gpus,
         )
+
+
+def usable_gpus(wanted: int | None, there: int) -> int:
+    """How many GPUs a stage gets: what was asked for, by default one if there is one.
+
+    Raises:
+        InputError: more were asked for than there are.
+    """
+    if wanted is not None and wanted > there:
+        raise InputError(f"--gpus {wanted}: this machine has {there} GPUs; ask for fewer")
+    return min(1, there) if wanted is None else wanted
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def plan_table(prepared: Prepared) -> Table:
             stage.config.split,
             str(len(prepared.ids[stage.config.split])),
             ", ".join(stage.inputs.values()) or "-",
-            stage.key[:12],
+            stage.key[:8],
             output,
         )
     return table
@@ -45,17 +45,17 @@ def plan_table(prepared: Prepared) -> Table:
 
 def weights_table() -> Table:
     """What `methods/weights.yaml` lists and whether it is in the cache."""
-    table = Table("name", "size", "licence", "origin", "used by", "in the cache")
+    table = Table("name", "size", "used by", "licence", "there", title="details: methods/weights.yaml")
+    table.columns[0].no_wrap = True
     for name, entry in Weights.load(METHODS / "weights.yaml").entries.items():
         size = entry.bytes or entry.about_bytes
         there = (cache_folder() / entry.filename).is_file()
         table.add_row(
             name,
             f"{size / 1e6:.0f} MB" if size else "-",
-            entry.licence,
-            entry.origin,
             ", ".join(entry.used_by),
-            "yes" if there else "no" if entry.url else "no; get it by hand",
+            entry.licence,
+            "yes" if there else "no" if entry.url else "by hand",
         )
     return table
 

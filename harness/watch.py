@@ -104,4 +104,4 @@ class Watch:
         return f"[{self._position:>2}/{self._count}] {self._name:<{self._width}}"
 
     def _print(self, text: str) -> None:
-        self._console.print(f"{self._label()}  {text}", markup=False, highlight=False)
+        self._console.print(f"{self._label()}  {text}", markup=False, highlight=False, soft_wrap=True)
