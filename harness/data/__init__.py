@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.data.dataset import Dataset
+from harness.data.fingerprint import OnProgress
 from harness.data.shapes import Shapes
 from harness.data.voc import VOC
 from harness.errors import InputError, nearest
@@ -12,13 +13,16 @@ from harness.errors import InputError, nearest
 DATASETS: dict[str, type[Dataset]] = {"voc": VOC, "shapes": Shapes}
 
 
-def open_dataset(name: str, root: Path | None, cache: Path | None = None) -> Dataset:
+def open_dataset(
+    name: str, root: Path | None, cache: Path | None = None, progress: OnProgress | None = None
+) -> Dataset:
     """Open a dataset.
 
     Args:
         name: a key of `DATASETS`.
         root: its folder. None is for `shapes` only, which is then generated into the cache on first use.
         cache: folder for facts about files and generated data; default `data_cache()`.
+        progress: told (done, total) images while a dataset is generated.
 
     Raises:
         InputError: no such dataset, or it is not at `root`.
@@ -27,7 +31,7 @@ def open_dataset(name: str, root: Path | None, cache: Path | None = None) -> Dat
         raise InputError(
             f"there is no dataset '{name}'{nearest(name, DATASETS)}; the datasets are {', '.join(DATASETS)}"
         )
-    return DATASETS[name].open(root, cache)
+    return DATASETS[name].open(root, cache, progress)
 
 
 __all__ = ["DATASETS", "Dataset", "open_dataset"]

@@ -58,8 +58,10 @@ class Dataset(ABC):
         self._facts = FileFacts(self.root, (cache or data_cache()) / "facts" / f"{self.name}-{place}.json")
 
     @classmethod
-    def open(cls, root: Path | None, cache: Path | None = None) -> Dataset:
-        """Open the dataset at `root`.
+    def open(
+        cls, root: Path | None, cache: Path | None = None, progress: OnProgress | None = None
+    ) -> Dataset:
+        """Open the dataset at `root`; `progress` is told (done, total) where that takes a while.
 
         Raises:
             InputError: it is not there, or no root was given.

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from typing import Any, ClassVar
 from filelock import FileLock
 
 from harness.data.cache import data_cache
+from harness.data.fingerprint import OnProgress
 from harness.data.palette import voc_palette
 from harness.data.png import encode_png
 from harness.data.shapes_scene import CLASSES, Scene, draw_scene
@@ -71,11 +71,11 @@ class Shapes(VOC):
         super().__init__(root, cache)
 
     @classmethod
-    def open(cls, root: Path | None, cache: Path | None = None) -> Shapes:
+    def open(cls, root: Path | None, cache: Path | None = None, progress: OnProgress | None = None) -> Shapes:
         """Open the dataset at `root`; without a root, the default one, generated on first use."""
         if root is None:
             root = default_root(cache)
-            generate_shapes(root)
+            generate_shapes(root, progress=progress)
         return cls(root, cache)
 
     @property
@@ -121,7 +121,7 @@ def generate_shapes(
     val: int = ShapesSpec.val,
     train_aug: int = ShapesSpec.train_aug,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Generate the dataset into `root`, unless it is there already; it appears whole or not at all.
 
@@ -140,10 +140,13 @@ def generate_shapes(
             f"shapes needs 0 < train <= train_aug and val > 0, not train={train}, {train_aug=}, {val=}"
         )
     spec = ShapesSpec(seed, train, train_aug, val)
+    if (root / MARKER).exists():  # no lock, so that a read-only folder will do
+        _require_same(root, spec)
+        return
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.parent / f".{root.name}.lock"):
-            if root.exists() and (any(root.iterdir()) or (root / MARKER).exists()):
+            if root.exists() and any(root.iterdir()):
                 _require_same(root, spec)
                 return
             _generate(root, spec, workers or len(os.sched_getaffinity(0)), progress)
@@ -160,9 +163,7 @@ def _require_same(root: Path, spec: ShapesSpec) -> None:
         raise InputError(f"{root} holds another shapes dataset ({found}): choose another folder or delete it")
 
 
-def _generate(
-    root: Path, spec: ShapesSpec, workers: int, progress: Callable[[int, int], None] | None
-) -> None:
+def _generate(root: Path, spec: ShapesSpec, workers: int, progress: OnProgress | None) -> None:
     ids = {
         "train": [f"train_{i:06d}" for i in range(spec.train)],
         "train_aug": [f"train_{i:06d}" for i in range(spec.train_aug)],
