@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.runner import Runner
@@ -155,12 +155,13 @@ def make_loader(
     """Loader over the sample stream, starting at the first sample of iteration `start`."""
     labels = config.labels
     masks = context.input("labels").files if labels not in ("image", "mask") else None
+    kind: Literal["image", "mask", "masks"] = "masks" if masks else "mask" if labels == "mask" else "image"
     stream = TrainStream(
         context.dataset,
         context.ids(),
         TRANSFORMS.build(config.transform),
         split=config.split,
-        labels="masks" if masks else labels,
+        labels=kind,
         masks=masks,
         batch_size=schedule.batch_size,
         seed=context.request.seed,
