@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -168,7 +169,17 @@ def test_a_killed_harness_closes_the_lifeline_of_its_container(engine: Any, job:
 
 
 def test_a_container_that_the_engine_refuses_is_one_sentence(engine: Any, job: Job) -> None:
-    missing = Job(**{**vars(job), "read_only": (job.folder.parent / "gone",)})
+    missing = replace(job, read_only=(job.folder.parent / "gone",))
     with pytest.raises(InputError, match=r"refuses the container of stage 'cam': .*gone"):
         start(engine, missing, "true")
     assert containers(engine, job) == []
+
+
+def test_the_stack_of_a_method_image_runs_in_the_sandbox(engine: Any, job: Job) -> None:
+    if images.verify("base", client=engine) is not images.ImageState.CURRENT:
+        pytest.skip("no current base image, which takes minutes to build: harness image build base")
+    tag = images.build("vwe", client=engine).tag
+    script = "import torch, mmseg, cv2, pydensecrf.densecrf; print(torch.__version__.partition('+')[0])"
+    larger = replace(job, memory_limit=4 << 30)
+    ended = wait(DockerExecutor(engine).start_in(tag, ["python", "-c", script], larger))
+    assert (ended.reason, job.log.read_text().splitlines()[-1:]) == ("done", ["2.11.0"])
