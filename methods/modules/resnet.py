@@ -130,6 +130,17 @@ class StageResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if self._norm is not FrozenBatchNorm2d:
+            return
+        # Norms with fixed statistics do not normalise a random network, whose activations would double in
+        # every block; pretrained weights replace these values.
+        last_norms = [
+            block.bn3 if isinstance(block, Bottleneck) else block.bn2
+            for block in self.modules()
+            if isinstance(block, BasicBlock | Bottleneck)
+        ]
+        for norm in last_norms:
+            nn.init.constant_(norm.weight, len(last_norms) ** -0.5)
 
     def _stage(self, index: int, x: Tensor) -> Tensor:
         if index == 0:

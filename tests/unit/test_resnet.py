@@ -109,3 +109,12 @@ def test_detached_layers_keep_no_graph(image):
 def test_unknown_choices_are_named(options, word):
     with pytest.raises(InputError, match=word):
         StageResNet(**options)
+
+
+def test_random_weights_keep_activations_in_range_without_normalisation():
+    # Runs without pretrained weights are allowed; a frozen norm must not let them grow with depth.
+    torch.manual_seed(0)
+    network = StageResNet(101, base_channels=8)
+    with torch.no_grad():
+        outputs = network(torch.randn(1, 3, 64, 64))
+    assert all(0.01 < x.square().mean().sqrt() < 10 for x in outputs)
