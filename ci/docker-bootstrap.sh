@@ -21,7 +21,7 @@ install() {
 if ! answers; then
   command -v dockerd >/dev/null || install docker.io
   need_root "starting dockerd"
-  nohup dockerd >/var/log/dockerd.log 2>&1 &
+  nohup dockerd </dev/null >/var/log/dockerd.log 2>&1 &
   for _ in $(seq 60); do
     answers && break
     sleep 1
