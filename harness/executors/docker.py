@@ -18,6 +18,7 @@ from requests.exceptions import RequestException
 from harness import images
 from harness.errors import InputError
 from harness.executors import STAGE_MODULE, Environment, Exit, Job, Reason
+from harness.image_recipes import environment_hash
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -76,7 +77,7 @@ class DockerExecutor:
         return dataclasses.replace(
             Environment(**json.loads(output)),
             executor=self.name,
-            identity=f"docker-{images.environment_hash(method)}",
+            identity=f"docker-{environment_hash(method)}",
             image=image.tag,
             image_id=image.id,
             image_digest=image.digest,

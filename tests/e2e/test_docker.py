@@ -20,6 +20,7 @@ from harness.engine import connect
 from harness.errors import InputError
 from harness.executors import Exit, Job, Process
 from harness.executors.docker import KEY_LABEL, DockerExecutor
+from harness.image_recipes import DEBIAN
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).parents[2]
@@ -32,8 +33,8 @@ def engine() -> Any:
         client = connect()
     except InputError as error:
         pytest.skip(str(error))
-    if not client.images.list(name=images.DEBIAN):
-        pytest.skip(f"no image {images.DEBIAN}: docker pull it, or run ci/docker-bootstrap.sh")
+    if not client.images.list(name=DEBIAN):
+        pytest.skip(f"no image {DEBIAN}: docker pull it, or run ci/docker-bootstrap.sh")
     return client
 
 
@@ -54,7 +55,7 @@ def job(engine: Any, tmp_path: Path) -> Iterator[Job]:
 
 def start(engine: Any, job: Job, script: str) -> Process:
     """Run a shell script that gets the path of `stage.json` as $0."""
-    return DockerExecutor(engine).start_in(images.DEBIAN, ["/bin/sh", "-c", script], job)
+    return DockerExecutor(engine).start_in(DEBIAN, ["/bin/sh", "-c", script], job)
 
 
 def containers(engine: Any, job: Job) -> list[Any]:
@@ -145,7 +146,7 @@ def test_what_a_killed_harness_left_is_removed_before_the_same_key_starts_again(
     engine: Any, job: Job
 ) -> None:
     abandoned = engine.containers.run(
-        images.DEBIAN, ["sleep", "99"], detach=True, labels={KEY_LABEL: job.key}, init=True
+        DEBIAN, ["sleep", "99"], detach=True, labels={KEY_LABEL: job.key}, init=True
     )
     process = start(engine, job, "exec sleep 99")
     assert [container.id == abandoned.id for container in containers(engine, job)] == [False]

@@ -11,7 +11,8 @@ import pytest
 
 from harness import images
 from harness.errors import InputError
-from harness.images import ImageState, build, build_context, environment_hash, recipes, verify
+from harness.image_recipes import environment_hash, recipes
+from harness.images import ImageState, build, verify
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,15 +65,12 @@ def test_a_tag_covers_the_image_below_all(checkout: Path, monkeypatch: pytest.Mo
     assert tags(checkout) == mirrored
 
 
-def test_environment_hash_leaves_the_source_to_the_stage_keys(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "recipes", lambda name, base: recipes(name, base, root=checkout))
-    before = environment_hash("vwe")
+def test_environment_hash_leaves_the_source_to_the_stage_keys(checkout: Path) -> None:
+    before = environment_hash("vwe", root=checkout)
     (checkout / "harness" / "cli.py").write_text("other verb")
-    assert environment_hash("vwe") == before
+    assert environment_hash("vwe", root=checkout) == before
     (checkout / "requirements" / "runtime.lock").write_text("other torch")
-    assert environment_hash("vwe") != before
+    assert environment_hash("vwe", root=checkout) != before
 
 
 def test_an_unknown_image_names_the_nearest(checkout: Path) -> None:
@@ -80,29 +78,31 @@ def test_an_unknown_image_names_the_nearest(checkout: Path) -> None:
         recipes("vwf", root=checkout)
 
 
-def test_a_build_is_handed_the_hashed_files_and_the_certificates_only(checkout: Path, tmp_path: Path) -> None:
+def test_a_build_is_handed_the_hashed_files_and_the_certificates_only(checkout: Path) -> None:
     (checkout / "requirements" / "dev.lock").write_text("pytest")
-    bundle = tmp_path / "company.pem"
-    bundle.write_text("certificate")
     base = recipes("base", root=checkout)[0]
-    with tarfile.open(fileobj=build_context(base, bundle, root=checkout)) as tar:
+    with tarfile.open(fileobj=base.context(b"certificate")) as tar:
         assert sorted(tar.getnames()) == [
             "Dockerfile",
             "ca-bundle.crt",
             "requirements/build.lock",
             "requirements/runtime.lock",
         ]
-    assert build_context(base, None, checkout).read() == build_context(base, None, checkout).read()
+    assert base.context(None).read() == recipes("base", root=checkout)[0].context(None).read()
+
+
+def test_sources_that_change_during_a_build_do_not_get_into_it(checkout: Path) -> None:
+    harness = recipes("harness", root=checkout)[-1]
+    tag, context = harness.tag, harness.context(None).read()
+    (checkout / "harness" / "cli.py").write_text("edited meanwhile")
+    assert (harness.tag, harness.context(None).read()) == (tag, context)
 
 
 def test_a_dockerfile_copies_only_what_its_build_is_handed() -> None:
     for name in ("base", "cam", "irn", "vwe"):
         for recipe in recipes(name):
-            with tarfile.open(fileobj=build_context(recipe, None)) as tar:
-                handed = {
-                    str(path) for member in tar.getnames() for path in (Path(member), *Path(member).parents)
-                }
-            lines = recipe.dockerfile.read_text().splitlines()
+            handed = {str(path) for file in recipe.files for path in (Path(file), *Path(file).parents)}
+            lines = recipe.files["Dockerfile"].decode().splitlines()
             copied = {
                 source
                 for line in lines
