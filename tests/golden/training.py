@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, PolyLR, build_optim_wrapper
+from mmseg.registry import MODELS
 from torch import nn
+
+import methods.cam
+import methods.irn
+import methods.vwe  # noqa: F401  the three register their networks
+from harness.config import find_config, load_config
+from harness.schema import TrainStage
 
 NEW_LAYERS = ("classifier", "fc_a", "fc_b", "codebook")
 
@@ -38,22 +46,39 @@ def group_lrs(optimizer: OptimWrapper) -> list[float]:
     return sorted({group["lr"] for group in optimizer.optimizer.param_groups})
 
 
-def schedule(
-    lrs: Iterable[float], *, max_iters: int, power: float, momentum: float, at: Iterable[int]
-) -> list[list[float]]:
-    """Learning rates of groups that start at `lrs`, in force during the iterations `at`, which ascend."""
-    base, *others = lrs
-    model = nn.ModuleDict({f"group{i}": nn.Linear(1, 1) for i in range(1 + len(others))})
-    mults = {f"group{i}": lr / base for i, lr in enumerate(others, start=1)}
-    optimizer = sgd_wrapper(model, lr=base, momentum=momentum, weight_decay=0.0, mults=mults)
-    scheduler = poly_lr(optimizer, max_iters, power)
-    wanted, rows = set(at), []
-    for iteration in range(max(wanted) + 1):
-        if iteration in wanted:
-            rows.append(group_lrs(optimizer))
+@dataclass(frozen=True)
+class Recipe:
+    """What a shipped config trains with: rates per asked iteration, ascending; momentum; weight decay."""
+
+    rates: np.ndarray
+    momentum: float
+    weight_decay: float
+
+
+def shipped_recipe(method: str, stage: str, lr: float, max_iters: int, at: list[int]) -> Recipe:
+    """The optimiser of a stage of `methods/<method>/voc.py`, on its real network, run to the iterations `at`.
+
+    Args:
+        lr: the case's base rate, in place of the config's (`tests/unit/test_recipes.py` compares the two).
+        max_iters: likewise the length of the schedule.
+    """
+    config = load_config(find_config(method, "voc")).stages[stage]
+    assert isinstance(config, TrainStage)
+    with torch.device("meta"):
+        model = MODELS.build(config.model)
+    MMLogger.get_current_instance().setLevel("ERROR")
+    wrapper = {**config.optim_wrapper, "optimizer": {**config.optim_wrapper["optimizer"], "lr": lr}}
+    optimizer = build_optim_wrapper(model, wrapper)
+    assert config.param_scheduler["type"] == "PolyLR"
+    scheduler = poly_lr(optimizer, max_iters, config.param_scheduler["power"])
+    rates = []
+    for iteration in range(max(at) + 1):
+        if iteration in at:
+            rates.append(group_lrs(optimizer))
         optimizer.step()
         scheduler.step()
-    return rows
+    defaults = optimizer.optimizer.defaults
+    return Recipe(np.array(rates), defaults["momentum"], defaults["weight_decay"])
 
 
 def train_steps(model: Any, data: dict[str, Any], config: Any, mults: dict[str, float]) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def word_cls_labels(case: Case) -> dict[str, Any]:
     from harness.data import open_dataset
 
     dataset = open_dataset("voc", Path(root))
+    if not dataset.official:
+        raise Unavailable(f"needs the whole of VOC 2012; {root} has other lists")
     labels = {
         split: np.stack([dataset.image_labels(name) for name in dataset.ids(split)])
         for split in ("train_aug", "val")

@@ -22,7 +22,7 @@ from tests.golden.adapters.cam import (
     scores_of,
 )
 from tests.golden.case import Case, adapter
-from tests.golden.training import NEW_LAYERS, changes, poly_lr, schedule, sgd_wrapper, train_steps
+from tests.golden.training import NEW_LAYERS, changes, poly_lr, sgd_wrapper, shipped_recipe, train_steps
 
 DEPTHS = {"resnet50": 50, "resnet101": 101}
 
@@ -150,10 +150,8 @@ def total_backward(case: Case) -> dict[str, Any]:
     terms = network(**labelled_batch(case), mode="loss")
     total, _ = network.parse_losses(dict(terms))
     total.backward()
-    named = {"loss_entropy": terms["entropy"], "loss_hist_unused": terms.get("hist")}
-    names = parameter_names(case)
-    reshaped = gradients(network, case, names)
-    return {**terms, **named, "total": total, **reshaped}
+    logged = {"loss_entropy": terms["entropy"], "loss_hist_unused": terms.get("hist")}
+    return {**terms, **logged, "total": total, **gradients(network, case, parameter_names(case))}
 
 
 @adapter("train.vwe.three_steps")
@@ -186,20 +184,17 @@ def codebook_update(case: Case) -> dict[str, Any]:
 
 @adapter("schedule.poly")
 def schedule_poly(case: Case) -> dict[str, Any]:
-    """The case of both files: VWE's own groups, or those of the CAM network and of IRNet."""
+    """The case of both files, by the shipped configs: VWE's, or those of the CAM network and IRNet."""
     config, iterations = case.config, case.arrays["iteration"].tolist()
-    # Effective momentum and decay of the recipes; the released optimiser confuses the two (spec section 6).
-    momentum = weight_decay = 1e-4
-    common = {"power": config["power"], "momentum": momentum, "at": iterations}
     if "cam" in config:
-        rates = {
-            f"{name}_lr": np.array(schedule(config[name]["lr"], max_iters=config[name]["max_step"], **common))
+        cam, irn = (
+            shipped_recipe(name, name, config[name]["lr"][0], config[name]["max_step"], iterations)
             for name in ("cam", "irn")
-        }
-        return {**rates, "momentum": momentum}
-    groups = [config["lr"], config["lr"] * config["head_lr_mult"]]
-    rates = np.array(schedule(groups, max_iters=config["max_step"], **common))
-    return {"lr": rates, "momentum": momentum, "weight_decay": weight_decay}
+        )
+        assert cam.momentum == irn.momentum
+        return {"cam_lr": cam.rates, "irn_lr": irn.rates, "momentum": cam.momentum}
+    recipe = shipped_recipe("vwe", "cam", config["lr"], config["max_step"], iterations)
+    return {"lr": recipe.rates, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
 
 
 class _Scalar(nn.Module):
@@ -223,7 +218,7 @@ def sgd_momentum_quirk(case: Case) -> dict[str, Any]:
         model.value.grad = gradient.reshape(1)
         optimizer.step()
         scheduler.step()
-        trajectory.append(float(model.value))
+        trajectory.append(model.value.item())
     return {"trajectory": np.array(trajectory)}
 
 
