@@ -31,7 +31,14 @@ def vwe_network(case: Case) -> VWE:
     """The case's network with its state, loaded through the converter of authors' checkpoints."""
     config = case.config
     backbone = {"type": "StageResNet", "depth": DEPTHS[config["backbone"]]}
-    network = VWE(config.get("n_classes", 20), backbone, variant=config["variant"])
+    network = VWE(
+        config.get("n_classes", 20),
+        backbone,
+        variant=config["variant"],
+        k_words=config.get("k_words", 256),
+        hspp_levels=config.get("hspp_levels", (1, 2, 4)),
+        hspp_gamma=config.get("hspp_gamma", 2),
+    )
     conversion = convert_authors(case.state())
     assert conversion.complete
     network.load_state_dict(conversion.state)
