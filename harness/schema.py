@@ -39,7 +39,9 @@ class DataLoader(_Strict):
     """How training samples are loaded."""
 
     batch_size: Annotated[int, Field(ge=1)]
-    num_workers: int | None = Field(None, ge=0, description="worker processes; default: half of the cores")
+    num_workers: int | None = Field(
+        None, ge=0, description="worker processes; default: all cores, or 1 where no GPU trains"
+    )
 
 
 class TrainConfig(_Strict):
@@ -120,6 +122,12 @@ class Sweep(_Strict):
     start: float
     stop: float
     step: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Sweep:
+        if self.stop < self.start:
+            raise ValueError(f"stop ({self.stop:g}) lies below start ({self.start:g})")
+        return self
 
 
 class EvaluateStage(StageConfig):

@@ -16,7 +16,7 @@ from harness.artifact import Artifact
 from harness.conversion import CONVERTERS
 from harness.data import transforms as _transforms  # noqa: F401  registers them
 from harness.data.stream import PositionSampler, TrainStream
-from harness.errors import InputError
+from harness.errors import InputError, nearest
 from harness.files import atomic_file
 from harness.monitor import Throughput
 from harness.schema import Init, TrainConfig, TrainStage, Weights
@@ -83,9 +83,7 @@ def run(context: StageContext) -> StageResult:
             ResumePoints(context.artifact, config.train_cfg, schedule.per_epoch),
         ):
             runner.register_hook(hook, priority="LOW")
-        runner.train()
-    elif point:
-        model.load_state_dict(torch.load(point.path, map_location="cpu", weights_only=True)["state_dict"])
+        _train(runner)
     save_model(model, context.artifact.files / "model.pth")
     _keep_event_files(context)
     return StageResult(
@@ -102,6 +100,30 @@ def run(context: StageContext) -> StageResult:
     )
 
 
+def _train(runner: Runner) -> None:
+    """Train; an image or label that a data loading process finds wrong is one sentence here too."""
+    try:
+        runner.train()
+    except InputError as error:  # torch puts the process's whole traceback into the message
+        raise InputError(str(error).strip().rpartition(f"{InputError.__module__}.InputError: ")[2]) from error
+
+
+def submodule(model: torch.nn.Module, name: str) -> torch.nn.Module:
+    """A part of a model by its dotted name; the model itself for the empty one.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        parts = [part for part, _ in model.named_children()]
+        raise InputError(
+            f"{type(model).__name__} has no part '{name}'{nearest(name, parts)} that initial values could go "
+            f"to; it has {', '.join(parts)}"
+        ) from error
+
+
 def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: str | None) -> None:
     """Load initial weights into a model or one of its submodules, strictly.
 
@@ -109,7 +131,7 @@ def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: s
         InputError: tensors are missing, left over or of another shape.
     """
     state = load_state(path)
-    target = model.get_submodule(weights.target)
+    target = submodule(model, weights.target)
     own = {name: tensor.shape for name, tensor in target.state_dict().items()}
     if layout is not None and set(state) != set(own):  # `harness weights convert` may have been there before
         state = CONVERTERS[layout](state).state
@@ -132,10 +154,11 @@ def init_from_stage(model: torch.nn.Module, artifact: Artifact, init: Init) -> N
     Raises:
         InputError: the parts do not fit.
     """
+    target = submodule(model, init.target)
     state = load_state(artifact.files / "model.pth")
     part = {n.removeprefix(init.source): tensor for n, tensor in state.items() if n.startswith(init.source)}
     try:
-        model.get_submodule(init.target).load_state_dict(part)
+        target.load_state_dict(part)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise InputError(
@@ -167,8 +190,8 @@ def make_loader(
         seed=context.request.seed,
     )
     workers = config.train_dataloader.num_workers
-    if workers is None:
-        workers = context.request.workers
+    if workers is None:  # without a GPU the cores are for the network, and one process keeps up with it
+        workers = context.request.workers if context.request.gpus else 1
     return DataLoader(
         stream,
         batch_size=schedule.batch_size,

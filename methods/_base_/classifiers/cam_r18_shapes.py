@@ -1,19 +1,19 @@
 # CAM on a narrow ResNet-18 from random weights: the recipe of the paper needs ImageNet weights, this one not.
 
 small_backbone = dict(
-    type="StageResNet", depth=18, base_channels=32, strides=(2, 2, 1, 1), norm="batch", freeze_stem=False
+    type="StageResNet", depth=18, base_channels=32, strides=(2, 2, 2, 1), norm="batch", freeze_stem=False
 )
 
 cam_train = dict(
     type="train",
-    split="train",
+    split="train_aug",
     labels="image",
     model=dict(type="CAMNet", num_classes=10, backbone=small_backbone),
     transform=dict(type="LongSideCrop", long_side=(96, 160), crop=112),
     train_dataloader=dict(batch_size=16),
     optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=True)),
     param_scheduler=dict(type="PolyLR", power=0.9),
-    train_cfg=dict(max_epochs=6),
+    train_cfg=dict(max_epochs=4),
 )
 
 cam_infer = dict(

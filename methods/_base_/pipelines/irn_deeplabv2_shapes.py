@@ -18,7 +18,7 @@ stages = dict(
             radius=5,
             edge_width=32,
             displacement_width=64,
-            backbone=dict(type="StageResNet", depth=18, base_channels=32, strides=(2, 2, 1, 1), norm="batch"),
+            backbone=dict(type="StageResNet", depth=18, base_channels=32, strides=(2, 2, 2, 1), norm="batch"),
         ),
         init=dict(stage="cam", source="backbone.", target="backbone"),
         transform=dict(type="RandomScaleCrop", scale=(0.75, 1.25), crop=112),
