@@ -82,7 +82,7 @@ class Artifact:
         return self
 
     def finish(self, kind: Kind, stage: str, key: str, meta: dict[str, Any]) -> Manifest:
-        """Hash the files, drop the resume state and write the manifest: from now on the artifact is there."""
+        """Hash the files, write the manifest (from now on the artifact is there), drop the resume state."""
         names = sorted(path.relative_to(self.files).as_posix() for path in _files_below(self.files))
         with ThreadPoolExecutor() as pool:
             hashes = list(pool.map(file_sha256, (self.files / name for name in names)))
@@ -91,9 +91,10 @@ class Artifact:
             for name, digest in zip(names, hashes, strict=True)
         }
         manifest = Manifest(kind=kind, stage=stage, key=key, meta=meta, files=files)
-        shutil.rmtree(self.state, ignore_errors=True)
         self._stamp(names)
         write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
+        # After the manifest: a kill in between must not cost a whole training.
+        shutil.rmtree(self.state, ignore_errors=True)
         return manifest
 
     def problem(self) -> str | None:

@@ -103,7 +103,8 @@ def run(
         _fail(str(error))
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        _fail("interrupted; the same command resumes where it stopped")
+        again = "without --from and --force " if from_ or force else ""
+        _fail(f"interrupted; the same command {again}resumes where it stopped")
         raise typer.Exit(130) from None
     _show_leaderboard(work_dir, record.dataset.name)
 
@@ -132,6 +133,7 @@ def leaderboard(
     if output is None:
         sys.stdout.write(text)
         return
+    _require_folder_of(output)
     with atomic_file(output, "w") as file:
         file.write(text)
 
@@ -222,6 +224,7 @@ def weights_convert(
     """Turn an authors' checkpoint into ours, strictly; says what did not map."""
     from harness.show import convert_with_report
 
+    _require_folder_of(target)
     convert_with_report(layout, source, target, _console())
 
 
@@ -230,7 +233,13 @@ def schema(output: Annotated[Path, typer.Argument(help="File to write.")]) -> No
     """Write the JSON Schema of record.json."""
     from harness.record import export_schema
 
+    _require_folder_of(output)
     export_schema(output)
+
+
+def _require_folder_of(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise InputError(f"there is no folder {output.parent} to write {output.name} to: make it first")
 
 
 def _console() -> Any:

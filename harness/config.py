@@ -46,6 +46,11 @@ def list_configs(method: str, root: Path = METHODS) -> list[str]:
     return sorted(stem for stem in stems if stem.split("_")[0] in _DATASETS)
 
 
+def is_config(path: Path) -> bool:
+    """Whether a file, given relative to the methods' folder, is a config or part of one."""
+    return path.parts[0] == "_base_" or (len(path.parts) > 1 and path.stem.split("_")[0] in _DATASETS)
+
+
 def find_config(method: str, dataset: str, variant: str | None = None, root: Path = METHODS) -> Path:
     """Path of a method's config for a dataset.
 

@@ -12,7 +12,7 @@ from typing import Any
 from harness.artifact import Artifact
 from harness.errors import InputError, nearest
 from harness.files import canonical_json
-from harness.schema import INPUT_KIND, OUTPUT_KIND, AnyStage, MethodConfig, TrainStage
+from harness.schema import INPUT_KIND, OUTPUT_KIND, AnyStage, InferStage, MethodConfig, TrainStage
 
 # A key holds what can change a stage's output; these settings change speed, logs and resumption only.
 _NEUTRAL = {
@@ -28,7 +28,7 @@ class Ingredients:
 
     Attributes:
         dataset: name, fingerprint and the ids' hash per split.
-        weights: SHA-256 per weights name; None where training starts from random numbers.
+        weights: SHA-256 and layout per weights name; None where training starts from random numbers.
         code: hash of the source that stages execute.
         environment: identity of the interpreter and its packages (see `harness.executors`).
         seed: the run's seed.
@@ -95,7 +95,8 @@ def order_stages(config: MethodConfig) -> list[str]:
     """Names of the stages, inputs first; numbers as soon as they can be had, else in the config's order.
 
     Raises:
-        InputError: a stage reads one that is not there or makes another kind of artifact, or a circle.
+        InputError: a stage reads one that is not there, that makes another kind of artifact or that does not
+            keep the epoch it asks for; or stages depend on each other in a circle.
     """
     graph: dict[str, list[str]] = {}
     for name, stage in config.stages.items():
@@ -129,7 +130,15 @@ def _check_input(config: MethodConfig, name: str, role: str, source: str) -> Non
     kind = OUTPUT_KIND[config.stages[source].type]
     if kind != INPUT_KIND[role]:
         raise InputError(
-            f"stages.{name}.{role} needs {INPUT_KIND[role]}, but stage '{source}' makes a {kind} artifact"
+            f"stages.{name}.{role} needs {INPUT_KIND[role]}, but stage '{source}' makes {kind}: "
+            "name another stage"
+        )
+    stage, training = config.stages[name], config.stages[source]
+    epoch = stage.epoch if isinstance(stage, InferStage) else None
+    if isinstance(training, TrainStage) and epoch is not None and epoch not in training.train_cfg.keep_epochs:
+        raise InputError(
+            f"stages.{name}.epoch is {epoch}, but stage '{source}' keeps no checkpoint of it: "
+            f"add it to stages.{source}.train_cfg.keep_epochs"
         )
 
 
@@ -206,14 +215,19 @@ def stages_to_visit(plan: Plan, only: str | None) -> Sequence[PlannedStage]:
     """The stages that a run looks at: all of them, or with `only` that one (its inputs must be there).
 
     Raises:
-        InputError: an input of the only stage is not there.
+        InputError: an input of the only stage is not there or not whole.
     """
     if only is None:
         return plan.stages
     stage = plan[only]
     for source in stage.inputs.values():
-        if not plan[source].artifact.complete:
+        artifact = plan[source].artifact
+        if not artifact.complete:
             raise InputError(
                 f"--only {only} needs the output of stage '{source}', which is not there: run it first"
+            )
+        if problem := artifact.problem():
+            raise InputError(
+                f"--only {only} needs the output of stage '{source}', but {problem}: run it again"
             )
     return [stage]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.config import METHODS, Override, find_config, load_config
+from harness.config import METHODS, Override, find_config, is_config, load_config
 from harness.data import open_dataset
 from harness.data.dataset import Dataset
 from harness.errors import InputError, nearest
@@ -19,6 +19,8 @@ from harness.source import source_hash
 from harness.weights import ResolvedWeights, Weights
 
 SMOKE_IMAGES = 8
+# The part of the engine that numbers come from; the rest only moves them.
+_STAGE_SOURCE = ("stages", "ops", "metrics", "data", "inference.py", "weights.py", "conversion.py")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     Raises:
         InputError: anything is wrong with what the user gave, or missing.
     """
+    require_folder(options.work)
     config = load_config(find_config(options.method, options.dataset, options.variant), options.overrides)
     executor, reason = choose(options.executor, say)
     say(f"executor: {executor.name} ({reason})")
@@ -96,7 +99,9 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
             "fingerprint": fingerprint,
             "ids": {split: _hash_ids(names) for split, names in ids.items()},
         },
-        weights={name: found.sha256 if found else None for name, found in weights.items()},
+        weights={
+            name: f"{found.sha256} {found.layout}" if found else None for name, found in weights.items()
+        },
         code=source,
         environment=environment.identity,
         seed=options.seed,
@@ -116,6 +121,19 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         plan,
         tuple(dataset.notices),
     )
+
+
+def require_folder(work: Path) -> None:
+    """Check that the work folder is one or can be made.
+
+    Raises:
+        InputError: there is a file of that name, or above it.
+    """
+    for path in (work, *work.parents):
+        if path.is_file():
+            raise InputError(
+                f"--work-dir {work} cannot be a folder, because {path} is a file: choose another"
+            )
 
 
 def limited_ids(dataset: Dataset, split: str, limit: int | None) -> Sequence[str]:
@@ -159,11 +177,15 @@ def resolve_weights(config: MethodConfig, choices: Sequence[str]) -> dict[str, R
     return {name: registry.resolve(name, chosen.get(name)) for name in names}
 
 
-def stage_source_hash() -> str:
-    """Hash of the source that stages execute (configs are in the keys by their resolved content)."""
+def stage_source_hash(methods: Path = METHODS) -> str:
+    """Hash of the source that stages execute.
+
+    Configs and `weights.yaml` are left out: what they say is in the keys of the stages that it concerns.
+    """
     harness = Path(__file__).parent
+    engine = [harness / name for name in _STAGE_SOURCE]
     return source_hash(
-        [harness / name for name in ("stages", "ops", "metrics", "data", "inference.py")] + [METHODS]
+        engine + [path for path in methods.rglob("*.py") if not is_config(path.relative_to(methods))]
     )
 
 

@@ -41,7 +41,7 @@ def map_unordered(
         initializer: called once in every worker, with `arguments`, before the first item.
 
     Raises:
-        Exception: what the function raised first; items not begun by then are not begun.
+        Exception: what the function raised first; no more than a few items per worker are begun after it.
     """
     if workers <= 1:
         initializer(*arguments)

@@ -17,7 +17,7 @@ _TEXT_COLUMNS = ("method", "dataset", "notes", "run")
 
 @dataclass(frozen=True)
 class Row:
-    """One run of the leaderboard as text; all mIoU values in percent.
+    """One run of the leaderboard, or several that reused all of it, as text; all mIoU values in percent.
 
     Attributes:
         seed: CAMs at the best threshold of the sweep, which is given too.
@@ -52,9 +52,22 @@ HEADERS = {
 
 
 def leaderboard_rows(records: Iterable[RunRecord]) -> list[Row]:
-    """Rows of finished runs per dataset, best first; shortened runs come after full ones."""
-    finished = [record for record in records if record.state == "done" and record.metrics]
-    return [_row(record) for record in sorted(finished, key=_order)]
+    """Rows of finished runs per dataset, best first; shortened runs come after full ones.
+
+    Runs whose stages have the same keys are the same work done once: the one with the most numbers stands
+    for all of them, the latest of several.
+    """
+    best: dict[tuple[str, str | None, frozenset[str]], RunRecord] = {}
+    for record in records:
+        same = (record.method, record.variant, frozenset(stage.key for stage in record.stages))
+        finished = record.state == "done" and record.metrics
+        if finished and (same not in best or _replaces(record, best[same])):
+            best[same] = record
+    return [_row(record) for record in sorted(best.values(), key=_order)]
+
+
+def _replaces(record: RunRecord, other: RunRecord) -> bool:
+    return (len(record.metrics), record.started) >= (len(other.metrics), other.started)
 
 
 def _order(record: RunRecord) -> tuple[str, bool, float]:

@@ -31,7 +31,8 @@ def run(context: StageContext) -> StageResult:
     """Count every image once, derive the metrics, write `metrics.json`.
 
     Raises:
-        InputError: predictions do not cover the split or do not fit the ground truth.
+        InputError: predictions do not cover the split or do not fit the ground truth, or the thresholds do
+            not fit the predictions.
     """
     config = EvaluateStage.model_validate(context.request.config)
     ids = list(context.ids())
@@ -41,6 +42,11 @@ def run(context: StageContext) -> StageResult:
     empty: ThresholdSweep | np.ndarray
     if source.manifest.meta.get("scores") == "cam":
         empty = ThresholdSweep(classes, thresholds(config.sweep), _fixed(config))
+    elif config.sweep is not None or config.threshold is not None:
+        raise InputError(
+            f"stage '{source.manifest.stage}' makes logits, which have a background class of their own: "
+            f"remove sweep and threshold from stages.{context.request.stage}"
+        )
     else:
         empty = np.zeros((classes, classes), dtype=np.int64)
     context.progress.begin(len(ids), "images")

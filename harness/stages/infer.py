@@ -26,7 +26,7 @@ def run(context: StageContext) -> StageResult:
     """Write `<id>.npz` for every image of the split; what is there already is kept.
 
     Raises:
-        InputError: the checkpoint does not fit, or an image cannot be read.
+        InputError: there is no such checkpoint, or an image cannot be read.
     """
     context.import_modules()
     config = InferStage.model_validate(context.request.config)
@@ -58,7 +58,8 @@ def load_model(context: StageContext, epoch: int | None = None) -> torch.nn.Modu
     """Build the model of the checkpoint artifact that comes in and load its state strictly.
 
     Raises:
-        InputError: the asked-for epoch was not kept, or the state does not fit the model.
+        InputError: the asked-for epoch was not kept.
+        RuntimeError: the state does not fit the model that it was made by: a fault of the code.
     """
     artifact = context.input("checkpoint")
     path = artifact.files / (f"epoch_{epoch}.pth" if epoch else "model.pth")
