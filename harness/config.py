@@ -169,7 +169,7 @@ def _assign(document: dict[str, Any], node: dict[str, Any], override: Override) 
     if part not in _schema_keys(document, override.path[:-1]) and not _fits(value, old):
         raise InputError(
             f"--set {override}: {'.'.join(override.path)} is {old!r} in the config, "
-            f"so a {type(old).__name__} is needed"
+            f"so a value of type {type(old).__name__} is needed"
         )
     node[part] = value
 
