@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
 from collections.abc import Sequence
 
 
@@ -12,13 +13,16 @@ def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[st
 
     Empty where no registry knows the component. Imports the method's modules, and with them torch.
     """
-    from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, Registry
-    from mmseg.registry import MODELS, TRANSFORMS
+    with warnings.catch_warnings():
+        # mmcv warns of compiled operators that are not there; nothing here uses one.
+        warnings.simplefilter("ignore", UserWarning)
+        from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, Registry
+        from mmseg.registry import MODELS, TRANSFORMS
 
-    from harness.registry import INFERENCES, REFINERS
+        from harness.registry import INFERENCES, REFINERS
 
-    for module in custom_imports:
-        importlib.import_module(module)
+        for module in custom_imports:
+            importlib.import_module(module)
     registries: tuple[Registry, ...] = (
         MODELS,
         TRANSFORMS,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.components import component_arguments
 from harness.errors import InputError, nearest
+from harness.files import canonical_json
 from harness.schema import STAGE_TYPES, MethodConfig
 
 METHODS = Path(__file__).resolve().parents[1] / "methods"
@@ -77,13 +78,20 @@ def parse_override(text: str) -> Override:
     """Read `a.b=value`; the value is a Python literal, or else a string.
 
     Raises:
-        InputError: there is no `=` or no path.
+        InputError: there is no `=` or no path, or the value is nothing that JSON can hold.
     """
     name, equals, value = text.partition("=")
     path = tuple(part.strip() for part in name.split("."))
     if not equals or not all(path):
         raise InputError(f"--set {text!r} is not of the form path.to.key=value")
-    return Override(path, _literal(value.strip()))
+    override = Override(path, _literal(value.strip()))
+    try:
+        canonical_json(_plain(override.value))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"--set {text}: a config holds numbers, text, true, false, none, and lists and dicts of them"
+        ) from error
+    return override
 
 
 def _literal(text: str) -> Any:
@@ -167,8 +175,9 @@ def _assign(document: dict[str, Any], node: dict[str, Any], override: Override) 
         raise _unknown(override, override.path, known)
     old, value = node.get(part), _plain(override.value)
     if part not in _schema_keys(document, override.path[:-1]) and not _fits(value, old):
+        is_what = f"has the keys {', '.join(old)}" if isinstance(old, dict) else f"is {old!r}"
         raise InputError(
-            f"--set {override}: {'.'.join(override.path)} is {old!r} in the config, "
+            f"--set {override}: {'.'.join(override.path)} {is_what} in the config, "
             f"so a value of type {type(old).__name__} is needed"
         )
     node[part] = value

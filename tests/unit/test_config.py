@@ -94,6 +94,12 @@ def test_values_are_python_literals_or_else_text(text: str, value: object) -> No
     assert (override.path, override.value) == (("a", "b"), value)
 
 
+@pytest.mark.parametrize("text", ["a.b=1e999", "a.b=[1, 1e999]", "a.b={1, 2}", "a.b=b'x'"])
+def test_values_that_no_config_can_hold_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="a config holds numbers, text, true, false"):
+        parse_override(text)
+
+
 @pytest.mark.parametrize("text", ["nonsense", "=3", "a..b=3", ""])
 def test_an_override_without_path_or_value_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"is not of the form path\.to\.key=value"):
@@ -141,6 +147,8 @@ def test_a_length_in_epochs_becomes_one_in_iterations_with_both_overrides() -> N
         ("stages.cam.train_cfg.max_iters=3", "give one of max_epochs and max_iters"),
         ("stages.cam.train_dataloader.batch_size=0", "batch_size: .*greater than or equal to 1"),
         ("stages.cam.type=trian", "trian"),
+        ("stages.cam.model.backbone=3", "backbone has the keys type, depth, .* so a value of type dict"),
+        ("stages.cam.train_dataloader.batch_size=true", "batch_size: .*integer"),
         ("stages.seeds.masks=pseudo", "give one of scores and masks"),
         ("stages.seeds.sweep.stop=0", r"stop \(0\) lies below start"),
         ("stages.pseudo_eval.threshold=0.3", "masks have no background threshold"),

@@ -23,9 +23,14 @@ def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path, durable: bo
 def test_an_error_while_writing_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_file(path, "w") as file:
-        file.write("half of the n")
-        raise KeyboardInterrupt
+
+    def killed_half_way() -> None:
+        with atomic_file(path, "w") as file:
+            file.write("half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed_half_way()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
