@@ -198,6 +198,8 @@ def make_loader(
         sampler=PositionSampler(start * schedule.batch_size, schedule.iterations * schedule.batch_size),
         num_workers=workers,
         collate_fn=_collate,
+        # A loader seeds its processes with a random number; the model's stay those of an undisturbed run.
+        generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
