@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Sequence
 
 
-def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[str]:
+def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[str] | None:
     """Names of the arguments that a component's constructor takes, whether or not a config gives them.
 
-    Empty where no registry knows the component. Imports the method's modules, and with them torch.
+    None where no registry knows the component. Imports the method's modules, and with them torch.
     """
     with warnings.catch_warnings():
         # mmcv warns of compiled operators that are not there; nothing here uses one.
@@ -32,4 +32,4 @@ def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[st
         PARAM_SCHEDULERS,
     )
     found = next((component for registry in registries if (component := registry.get(type_name))), None)
-    return set(inspect.signature(found).parameters) if found else set()
+    return set(inspect.signature(found).parameters) if found else None

@@ -170,7 +170,7 @@ def _assign(document: dict[str, Any], node: dict[str, Any], override: Override) 
     part = override.path[-1]
     known = set(node) | _schema_keys(document, override.path[:-1])
     if part not in known and isinstance(node.get("type"), str) and len(override.path) > 3:
-        known |= component_arguments(node["type"], document.get("custom_imports", []))
+        known |= component_arguments(node["type"], document.get("custom_imports", [])) or set()
     if part not in known:
         raise _unknown(override, override.path, known)
     old, value = node.get(part), _plain(override.value)
@@ -179,6 +179,12 @@ def _assign(document: dict[str, Any], node: dict[str, Any], override: Override) 
         raise InputError(
             f"--set {override}: {'.'.join(override.path)} {is_what} in the config, "
             f"so a value of type {type(old).__name__} is needed"
+        )
+    inside_component = part == "type" and len(override.path) > 3
+    if inside_component and component_arguments(value, document.get("custom_imports", [])) is None:
+        raise InputError(
+            f"--set {override}: there is no component '{value}' in mmseg, the harness or "
+            f"{', '.join(document.get('custom_imports', []))}: see docs/add-a-method.md"
         )
     node[part] = value
 

@@ -147,6 +147,10 @@ def test_a_length_in_epochs_becomes_one_in_iterations_with_both_overrides() -> N
         ("stages.cam.train_cfg.max_iters=3", "give one of max_epochs and max_iters"),
         ("stages.cam.train_dataloader.batch_size=0", "batch_size: .*greater than or equal to 1"),
         ("stages.cam.type=trian", "trian"),
+        (
+            "stages.pseudo.refiner.type=DenceCRF",
+            "no component 'DenceCRF' in mmseg, the harness or methods.vwe",
+        ),
         ("stages.cam.model.backbone=3", "backbone has the keys type, depth, .* so a value of type dict"),
         ("stages.cam.train_dataloader.batch_size=true", "batch_size: .*integer"),
         ("stages.seeds.masks=pseudo", "give one of scores and masks"),
