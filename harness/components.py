@@ -6,6 +6,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 
 def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[str] | None:
@@ -16,20 +17,17 @@ def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[st
     with warnings.catch_warnings():
         # mmcv warns of compiled operators that are not there; nothing here uses one.
         warnings.simplefilter("ignore", UserWarning)
-        from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, Registry
-        from mmseg.registry import MODELS, TRANSFORMS
+        found = _component(type_name, custom_imports)
+    return None if found is None else set(inspect.signature(found).parameters)
 
-        from harness.registry import INFERENCES, REFINERS
 
-        for module in custom_imports:
-            importlib.import_module(module)
-    registries: tuple[Registry, ...] = (
-        MODELS,
-        TRANSFORMS,
-        INFERENCES,
-        REFINERS,
-        OPTIMIZERS,
-        PARAM_SCHEDULERS,
-    )
-    found = next((component for registry in registries if (component := registry.get(type_name))), None)
-    return set(inspect.signature(found).parameters) if found else None
+def _component(type_name: str, custom_imports: Sequence[str]) -> Any:
+    from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+    from mmseg.registry import MODELS, TRANSFORMS
+
+    from harness.registry import INFERENCES, REFINERS
+
+    for module in custom_imports:
+        importlib.import_module(module)
+    registries = (MODELS, TRANSFORMS, INFERENCES, REFINERS, OPTIMIZERS, PARAM_SCHEDULERS)
+    return next((component for registry in registries if (component := registry.get(type_name))), None)
