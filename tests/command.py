@@ -47,20 +47,19 @@ class Command:
     @contextmanager
     def started(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         """Start it as the leader of a process group, which is killed when the block ends."""
-        process = subprocess.Popen(
+        with subprocess.Popen(
             self._line(arguments),
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
     @staticmethod
     def _line(arguments: tuple[str | Path, ...]) -> list[str]:
