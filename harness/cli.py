@@ -114,7 +114,7 @@ def _show_leaderboard(work_dir: Path, dataset: str) -> None:
     from leaderboard.table import leaderboard_rows, render_terminal
 
     console = _console()
-    records = [record for record in read_records(work_dir) if record.dataset.name == dataset]
+    records = [record for record in read_records(work_dir, _warn) if record.dataset.name == dataset]
     console.print(render_terminal(leaderboard_rows(records), f"mIoU (%) on {dataset}"))
     console.print(f"records: {work_dir / 'runs'}", markup=False, highlight=False, soft_wrap=True)
 
@@ -129,7 +129,7 @@ def leaderboard(
     from harness.record import read_records
     from leaderboard.table import leaderboard_rows, render_markdown
 
-    text = render_markdown(leaderboard_rows(read_records(work_dir)))
+    text = render_markdown(leaderboard_rows(read_records(work_dir, _warn)))
     if output is None:
         sys.stdout.write(text)
         return
@@ -246,6 +246,10 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console()
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"warning: {message}\n")
 
 
 def _fail(message: str) -> None:

@@ -82,14 +82,6 @@ class Plan:
                 found.add(stage.name)
         return found
 
-    def ancestors(self, name: str) -> set[str]:
-        """All stages that a stage depends on, without itself."""
-        found = {name}
-        for stage in reversed(self.stages):
-            if stage.name in found:
-                found |= set(stage.inputs.values())
-        return found - {name}
-
 
 def order_stages(config: MethodConfig) -> list[str]:
     """Names of the stages, inputs first; numbers as soon as they can be had, else in the config's order.
@@ -197,6 +189,20 @@ def select(plan: Plan, *, start: str | None = None, only: str | None = None, for
         InputError: the stage is not in the plan, or both `start` and `only` are given.
     """
     names = [stage.name for stage in plan.stages]
+    require_stages(names, start=start, only=only)
+    if start:
+        return plan.descendants(start)
+    if only:
+        return {only} if force else set()
+    return set(names) if force else set()
+
+
+def require_stages(names: Sequence[str], *, start: str | None, only: str | None) -> None:
+    """Check what `--from` and `--only` name.
+
+    Raises:
+        InputError: the stage is not in the plan, or both are given.
+    """
     for option, name in (("--from", start), ("--only", only)):
         if name is not None and name not in names:
             raise InputError(
@@ -204,11 +210,6 @@ def select(plan: Plan, *, start: str | None = None, only: str | None = None, for
             )
     if start and only:
         raise InputError("--from and --only exclude each other: give one of them")
-    if start:
-        return plan.descendants(start)
-    if only:
-        return {only} if force else set()
-    return set(names) if force else set()
 
 
 def stages_to_visit(plan: Plan, only: str | None) -> Sequence[PlannedStage]:

@@ -13,7 +13,7 @@ from harness.data import open_dataset
 from harness.data.dataset import Dataset
 from harness.errors import InputError, nearest
 from harness.executors import Environment, Executor, choose
-from harness.plan import Ingredients, Plan, make_plan
+from harness.plan import Ingredients, Plan, make_plan, order_stages, require_stages
 from harness.schema import MethodConfig, TrainStage
 from harness.source import source_hash
 from harness.weights import ResolvedWeights, Weights
@@ -74,6 +74,8 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     """
     require_folder(options.work)
     config = load_config(find_config(options.method, options.dataset, options.variant), options.overrides)
+    # Before downloads and image builds, which take minutes.
+    require_stages(order_stages(config), start=options.start, only=options.only)
     executor, reason = choose(options.executor, say)
     say(f"executor: {executor.name} ({reason})")
     dataset = open_dataset(options.dataset, options.data_root)
@@ -166,11 +168,16 @@ def resolve_weights(config: MethodConfig, choices: Sequence[str]) -> dict[str, R
     for choice in choices:
         name, equals, file = choice.partition("=")
         if equals and name not in names:
-            raise InputError(f"--weights {choice}: the config does not use '{name}'{nearest(name, names)}")
+            raise InputError(
+                f"--weights {choice}: the config does not use '{name}'{nearest(name, names)}; "
+                f"it uses {', '.join(names) or 'none'}"
+            )
+        if not equals and choice != "none" and not names:
+            raise InputError(f"--weights {choice}: no stage of this config starts from weights: leave it out")
         if not equals and choice != "none" and len(names) != 1:
             raise InputError(
                 f"--weights {choice}: the config starts from {len(names)} weights ({', '.join(names)}); "
-                f"say which one the file is for, as in --weights {names[0] if names else 'NAME'}={choice}"
+                f"say which one the file is for, as in --weights {names[0]}={choice}"
             )
         chosen |= {name: file} if equals else dict.fromkeys(names, choice)
     registry = Weights.load(METHODS / "weights.yaml")

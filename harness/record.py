@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -143,9 +143,20 @@ def read_record(path: Path) -> RunRecord:
         ) from error
 
 
-def read_records(work: Path) -> Iterable[RunRecord]:
-    """Records of all runs in a work folder, oldest first."""
-    return [read_record(path) for path in sorted(work.glob("runs/*/record.json"))]
+def read_records(work: Path, warn: Callable[[str], None]) -> list[RunRecord]:
+    """Records of all runs in a work folder, oldest first.
+
+    Args:
+        work: the work folder.
+        warn: receives a sentence for every record that cannot be read; one run must not sink the others.
+    """
+    records = []
+    for path in sorted(work.glob("runs/*/record.json")):
+        try:
+            records.append(read_record(path))
+        except InputError as error:
+            warn(str(error))
+    return records
 
 
 def export_schema(path: Path) -> None:

@@ -136,11 +136,13 @@ class Run:
         (artifact.folder / "error.json").unlink(missing_ok=True)
         job = self._job(stage)
         write_json(artifact.folder / "stage.json", self._request(stage).model_dump(mode="json"))
+        began, began_at = time.monotonic(), time.time()
         process = prepared.executor.start(job)
-        began = time.monotonic()
         try:
             while (ended := process.poll()) is None:
-                watch.show(read_progress(artifact.folder))
+                progress = read_progress(artifact.folder)
+                if progress is not None and progress.started >= began_at:  # not that of a killed predecessor
+                    watch.show(progress)
                 if options.timeout is not None and time.monotonic() - began > options.timeout:
                     raise StageFailed(
                         f"stage '{stage.name}' was stopped after the time limit of {options.timeout:g} s "

@@ -68,11 +68,9 @@ class Watch:
         else:
             self._print(f"{what} …")
 
-    def show(self, state: stage_progress.Progress | None) -> None:
+    def show(self, state: stage_progress.Progress) -> None:
         """The running stage got this far."""
         now = time.monotonic()
-        if state is None:
-            return
         clock = f"{duration(now - self._began)} gone, {duration(state.eta)} to go"
         if self._live and self._task is not None:
             self._live.update(

@@ -84,7 +84,6 @@ def test_the_same_run_again_reuses_all_of_it(command: Command, shapes_root: Path
     assert outcome.status == 0, outcome
     assert set(states(copy).values()) == {"reused"}
     assert metrics(copy) == before
-    assert outcome.output.count("vwe") - outcome.output.count("vwe-shapes") >= 1
     board = command("leaderboard", "--work-dir", copy).output
     assert len(board.splitlines()) == 3  # one row for the same work
 
@@ -147,7 +146,8 @@ def test_a_run_killed_in_train_infer_and_refine_ends_as_an_undisturbed_one(
     for stage in ("cam", "cam_scores", "ir_label", "pseudo"):
         with command.started(*run("vwe", shapes_root, killed, *options)) as harness:
             at_work = kill_in_the_middle(harness, killed, stage)
-        kept[stage] = {p.name: p.stat().st_mtime_ns for p in at_work.files.glob("*.[np][pn][zg]")}
+        images = (path for path in at_work.files.iterdir() if path.suffix in (".npz", ".png"))
+        kept[stage] = {path.name: path.stat().st_mtime_ns for path in images}
     for work in (killed, undisturbed):
         outcome = command(*run("vwe", shapes_root, work, *options))
         assert outcome.status == 0, outcome

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+import pytest
 
 from harness.artifact import Artifact
 from harness.progress import read_progress
@@ -33,7 +34,7 @@ def until(condition: Callable[[], T | None], what: str) -> T:
 
 def last_record(work: Path) -> RunRecord:
     """The record of the latest run."""
-    return list(read_records(work))[-1]
+    return read_records(work, pytest.fail)[-1]
 
 
 def states(work: Path) -> dict[str, str]:

@@ -59,7 +59,8 @@ def test_help_imports_neither_torch_nor_docker(command: Command) -> None:
         (("--from", "scores"), "--from scores: no such stage (did you mean 'cam_scores'?)"),
         (("--only", "cam_scores"), "needs the output of stage 'cam', which is not there: run it first"),
         (("--from", "cam", "--only", "cam"), "exclude each other"),
-        (("--weights", "resnet=none"), "the config does not use 'resnet'"),
+        (("--weights", "resnet=none"), "the config does not use 'resnet'; it uses none"),
+        (("--weights", "model.pth"), "no stage of this config starts from weights"),
         (("--gpus", "99"), "this machine has"),
     ],
 )

@@ -207,7 +207,6 @@ def test_from_means_the_stage_and_all_that_depends_on_it(plan: Plan) -> None:
     assert select(plan, force=True) == ALL
     assert select(plan, only="seg") == set()
     assert select(plan, only="seg", force=True) == {"seg"}
-    assert plan.ancestors("seg") == {"cam", "scores", "pseudo"}
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,19 @@ def test_records_of_a_work_folder_come_oldest_first(tmp_path: Path) -> None:
         folder = tmp_path / "runs" / run_id
         folder.mkdir(parents=True)
         record(stage("cam"), run_id=run_id).write(folder)
-    assert [found.run_id for found in read_records(tmp_path)] == ["20210101-c", "20220101-b"]
-    assert list(read_records(tmp_path / "nowhere")) == []
+    assert [found.run_id for found in read_records(tmp_path, pytest.fail)] == ["20210101-c", "20220101-b"]
+    assert read_records(tmp_path / "nowhere", pytest.fail) == []
+
+
+def test_a_record_that_cannot_be_read_does_not_sink_the_others(tmp_path: Path) -> None:
+    for run_id in ("a", "b"):
+        (tmp_path / "runs" / run_id).mkdir(parents=True)
+        record(stage("cam"), run_id=run_id).write(tmp_path / "runs" / run_id)
+    (tmp_path / "runs" / "a" / "record.json").write_text("{")
+    warnings: list[str] = []
+    assert [found.run_id for found in read_records(tmp_path, warnings.append)] == ["b"]
+    assert len(warnings) == 1
+    assert str(tmp_path / "runs" / "a") in warnings[0]
 
 
 def test_the_documented_schema_is_that_of_the_code(tmp_path: Path) -> None:
