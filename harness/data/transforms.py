@@ -12,8 +12,8 @@ Sources: spec `vwe` sections 5, 7 and 9.2, spec `irn` sections A.2, A.3 and B.7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,15 @@ def subtract_caffe_mean(image: Uint8Array, out: Float32Array | None = None) -> F
     return result
 
 
+class ToFloat(Protocol):
+    """Turns uint8 RGB into a network's input, into `out` where one is given."""
+
+    def __call__(self, image: Uint8Array, out: Float32Array | None = None) -> Float32Array: ...
+
+
+TO_FLOAT: dict[str, ToFloat] = {"caffe": subtract_caffe_mean, "imagenet": normalise}
+
+
 def scale_flip_stack(image: Uint8Array, scale: float) -> Float32Array:
     """The (2, 3, h, w) float32 stack of a resized, normalised image and its mirror, for CAM inference."""
     resized = resize(image, scaled_size(image.shape, scale), Image.Resampling.BICUBIC)
@@ -96,7 +105,7 @@ def _resize_flip_cut(
     flip: bool,
     offsets: Offsets,
     crop: int,
-    to_float: Callable[[Uint8Array, Float32Array], Float32Array],
+    to_float: ToFloat,
 ) -> tuple[Float32Array, Uint8Array | None]:
     """Resize (label nearest), mirror, cut or place each axis, and convert only what is left of the image."""
     step = -1 if flip else 1
@@ -183,6 +192,7 @@ def deeplab_crop(
     flip: bool,
     offsets: Offsets,
     crop: int,
+    to_float: ToFloat = subtract_caffe_mean,
 ) -> tuple[Float32Array, Uint8Array | None]:
     """Training sample of DeepLab v2: resize (bilinear, label nearest), mirror, pad, crop, BGR minus the mean.
 
@@ -203,7 +213,7 @@ def deeplab_crop(
         flip=flip,
         offsets=placed,
         crop=crop,
-        to_float=subtract_caffe_mean,
+        to_float=to_float,
     )
 
 
@@ -255,10 +265,18 @@ class RandomScaleCrop:
 
 @TRANSFORMS.register_module()
 class DeepLabCrop:
-    """`deeplab_crop` with one of the scales, a mirror with probability 1/2, any offset."""
+    """`deeplab_crop` with one of the scales, a mirror with probability 1/2, any offset.
 
-    def __init__(self, scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5), crop: int = 321) -> None:
-        self.scales, self.crop = tuple(scales), crop
+    `pixels` says what the network takes: `caffe` (0..255 BGR minus the mean) or `imagenet` (normalised RGB).
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5),
+        crop: int = 321,
+        pixels: Literal["caffe", "imagenet"] = "caffe",
+    ) -> None:
+        self.scales, self.crop, self.to_float = tuple(scales), crop, TO_FLOAT[pixels]
 
     def __call__(
         self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
@@ -269,14 +287,19 @@ class DeepLabCrop:
         vertical = _draw_offset(max(height, self.crop), self.crop, rng)
         horizontal = _draw_offset(max(width, self.crop), self.crop, rng)
         offsets = Offsets(horizontal, vertical)
-        return deeplab_crop(image, label, scale=scale, flip=flip, offsets=offsets, crop=self.crop)
+        return deeplab_crop(
+            image, label, scale=scale, flip=flip, offsets=offsets, crop=self.crop, to_float=self.to_float
+        )
 
 
 @TRANSFORMS.register_module()
-class CaffeMean:
-    """The whole image as BGR minus the Caffe mean, for inference with DeepLab v2; the label as it is."""
+class WholeImage:
+    """The whole image for inference; `pixels` as in `DeepLabCrop`; the label as it is."""
+
+    def __init__(self, pixels: Literal["caffe", "imagenet"] = "caffe") -> None:
+        self.to_float = TO_FLOAT[pixels]
 
     def __call__(
         self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
     ) -> tuple[Float32Array, Uint8Array | None]:
-        return subtract_caffe_mean(image), label
+        return self.to_float(image), label

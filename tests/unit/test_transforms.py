@@ -9,11 +9,11 @@ from PIL import Image
 from harness.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    CaffeMean,
     DeepLabCrop,
     LongSideCrop,
     Offsets,
     RandomScaleCrop,
+    WholeImage,
     deeplab_crop,
     irn_crop,
     long_side_crop,
@@ -92,7 +92,7 @@ def test_deeplab_crop_pads_before_the_image_with_the_mean(image, label):
 
 
 def test_caffe_mean_keeps_the_size_and_swaps_the_channels(image, label):
-    sample, same = CaffeMean()(image, label, np.random.default_rng(0))
+    sample, same = WholeImage()(image, label, np.random.default_rng(0))
     assert same is label
     np.testing.assert_allclose(
         sample,

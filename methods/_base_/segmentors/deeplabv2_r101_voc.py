@@ -38,5 +38,5 @@ seg_infer = dict(
     type="infer",
     split="val",
     checkpoint="seg",
-    inference=dict(type="SegmentationLogits", transform=dict(type="CaffeMean")),
+    inference=dict(type="SegmentationLogits", transform=dict(type="WholeImage", pixels="caffe")),
 )

@@ -17,23 +17,20 @@ seg_train = dict(
             freeze_stem=False,
         ),
         atrous_rates=(1, 2, 4),
-        scales=(0.75,),
+        scales=(),
         train_aspp_bias=True,
     ),
     init=dict(stage="cam", source="backbone.", target="backbone"),
-    transform=dict(type="DeepLabCrop", scales=(0.75, 1.0, 1.25), crop=97),
+    transform=dict(type="DeepLabCrop", scales=(0.75, 1.0, 1.25), crop=97, pixels="imagenet"),
     train_dataloader=dict(batch_size=10),
-    optim_wrapper=dict(
-        optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=5e-4),
-        paramwise_cfg=dict(custom_keys=dict(aspp=dict(lr_mult=5))),
-    ),
+    optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.005, momentum=0.9, weight_decay=5e-4)),
     param_scheduler=dict(type="PolyLR", power=0.9),
-    train_cfg=dict(max_iters=400),
+    train_cfg=dict(max_iters=250),
 )
 
 seg_infer = dict(
     type="infer",
     split="val",
     checkpoint="seg",
-    inference=dict(type="SegmentationLogits", transform=dict(type="CaffeMean")),
+    inference=dict(type="SegmentationLogits", transform=dict(type="WholeImage", pixels="imagenet")),
 )
