@@ -34,7 +34,7 @@ class FileEntry(BaseModel):
 class Manifest(BaseModel):
     """What an artifact consists of."""
 
-    contract: int = 1
+    contract: Literal[1] = 1
     kind: Kind
     stage: str
     key: str

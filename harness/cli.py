@@ -39,7 +39,7 @@ def run(
         str, typer.Option(help="docker, local, or auto: Docker when an engine answers.")
     ] = "auto",
     gpus: Annotated[
-        int | None, typer.Option(min=0, help="GPUs per stage [default: 1 if there is one].")
+        int | None, typer.Option(min=0, help="GPUs per stage; one if there is one, unless said otherwise.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     weights: Annotated[
@@ -53,7 +53,7 @@ def run(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A few iterations and images per stage, all else unabridged.")
     ] = False,
-    timeout: Annotated[float | None, typer.Option(min=1, help="Time limit of a stage in seconds.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Time limit of a stage in seconds.")] = 7 * 86400,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Do this stage and all after it again.")
     ] = None,
@@ -115,14 +115,15 @@ def _show_leaderboard(work_dir: Path, dataset: str) -> None:
 
     console = _console()
     records = [record for record in read_records(work_dir, _warn) if record.dataset.name == dataset]
-    console.print(render_terminal(leaderboard_rows(records), f"mIoU (%) on {dataset}"))
+    if rows := leaderboard_rows(records):
+        console.print(render_terminal(rows, f"mIoU (%) on {dataset}"))
     console.print(f"records: {work_dir / 'runs'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def leaderboard(
     work_dir: WorkDir = Path("work"),
-    output: Annotated[Path | None, typer.Option(help="File to write [default: standard output].")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write instead of standard output.")] = None,
 ) -> None:
     """Print the leaderboard of all finished runs as Markdown."""
     from harness.files import atomic_file
@@ -155,7 +156,9 @@ def methods() -> None:
 @image_app.command("build")
 def image_build(
     method: Annotated[str, typer.Argument(help="Method whose image to build.")],
-    base_image: Annotated[str, typer.Option(help="Debian image to start from.")] = "debian:bookworm-slim",
+    base_image: Annotated[
+        str, typer.Option(envvar="HARNESS_BASE_IMAGE", help="Debian image to start from.")
+    ] = "debian:bookworm-slim",
     ca_bundle: Annotated[
         Path | None,
         typer.Option(envvar="HARNESS_CA_BUNDLE", help="Extra CA certificates for the build's network."),

@@ -22,7 +22,7 @@ class Inference(Protocol):
     """An inference procedure.
 
     Attributes:
-        kind: `cam` (keys, cam, high_res) or `logits` (logits, size), see `docs/design.md`.
+        kind: `cam` (keys, cam, high_res) or `logits` (logits, size), see `docs/stage-contract.md`.
         needs_labels: whether image-level labels select the classes.
     """
 

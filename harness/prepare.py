@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.source import source_hash
 from harness.weights import ResolvedWeights, Weights
 
 SMOKE_IMAGES = 8
+_TICK = 3.0  # seconds between two lines about long work
 # The part of the engine that numbers come from; the rest only moves them.
 _STAGE_SOURCE = ("stages", "ops", "metrics", "data", "inference.py", "weights.py", "conversion.py")
 
@@ -39,7 +41,7 @@ class RunOptions:
     smoke: bool = False
     weights: Sequence[str] = ()
     overrides: Sequence[Override] = ()
-    timeout: float | None = None
+    timeout: float = 7 * 86400
     start: str | None = None
     only: str | None = None
     force: bool = False
@@ -78,7 +80,9 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     require_stages(order_stages(config), start=options.start, only=options.only)
     executor, reason = choose(options.executor, say)
     say(f"executor: {executor.name} ({reason})")
-    dataset = open_dataset(options.dataset, options.data_root)
+    dataset = open_dataset(
+        options.dataset, options.data_root, progress=ticker(say, f"generating {options.dataset}")
+    )
     if dataset.num_classes != config.dataset.num_classes:
         raise InputError(
             f"the config is for {config.dataset.num_classes} classes, but dataset '{dataset.name}' has "
@@ -88,7 +92,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     splits = list(dict.fromkeys(stage.split for stage in config.stages.values()))
     ids = {split: limited_ids(dataset, split, limit) for split in splits}
     evaluated = {stage.split for stage in config.stages.values() if stage.type == "evaluate"}
-    dataset.check(splits, masks_for=sorted(evaluated))
+    dataset.check(splits, masks_for=sorted(evaluated), progress=ticker(say, f"checking {options.dataset}"))
     for notice in dataset.notices:
         say(f"note: {notice}")
     weights = resolve_weights(config, options.weights)
@@ -123,6 +127,20 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         plan,
         tuple(dataset.notices),
     )
+
+
+def ticker(say: Callable[[str], None], what: str) -> Callable[[int, int], None]:
+    """A progress callback (done, total) that says every few seconds how far it is and how long it takes."""
+    began = last = time.monotonic()
+
+    def tick(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _TICK and 0 < done < total:
+            last = now
+            say(f"{what}: {done}/{total}, {(now - began) / done * (total - done):.0f} s to go")
+
+    return tick
 
 
 def require_folder(work: Path) -> None:

@@ -41,7 +41,7 @@ class Metric(BaseModel):
 class Report(BaseModel):
     """What one stage measured."""
 
-    contract: int = 1
+    contract: Literal[1] = 1
     stage: str
     key: str
     seconds: float = Field(

@@ -143,7 +143,7 @@ class Run:
                 progress = read_progress(artifact.folder)
                 if progress is not None and progress.started >= began_at:  # not that of a killed predecessor
                     watch.show(progress)
-                if options.timeout is not None and time.monotonic() - began > options.timeout:
+                if time.monotonic() - began > options.timeout:
                     raise StageFailed(
                         f"stage '{stage.name}' was stopped after the time limit of {options.timeout:g} s "
                         "(--timeout); run again to resume it",
@@ -201,7 +201,7 @@ class Run:
                 ids={config.split: list(prepared.ids[config.split])},
             ),
             inputs={role: prepared.plan[source].artifact.folder for role, source in stage.inputs.items()},
-            weights=weights.path if weights else None,
+            weights=weights.path.resolve() if weights else None,
             weights_layout=weights.layout if weights else None,
             seed=prepared.options.seed,
             smoke=prepared.options.smoke,

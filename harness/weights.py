@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
+import platformdirs
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -190,9 +191,9 @@ class Weights(BaseModel):
 
 
 def cache_folder() -> Path:
-    """Folder of downloaded weights: `$HARNESS_CACHE/weights`, by default `~/.cache/wsss-harness/weights`."""
-    root = os.environ.get("HARNESS_CACHE")
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "wsss-harness") / "weights"
+    """Folder of downloaded weights: `$HARNESS_CACHE/weights`, else in the user's cache folder."""
+    given = os.environ.get("HARNESS_CACHE")
+    return (Path(given).expanduser() if given else platformdirs.user_cache_path("wsss-harness")) / "weights"
 
 
 def content_sha256(path: Path, cache: Path) -> str:

@@ -1,4 +1,4 @@
-"""Converters by layout name, for initial weights and for `harness weights convert --layout NAME`.
+"""Converters by layout name, for initial weights and for `harness weights convert NAME …`.
 
 `cam`, `deeplabv2`, `irn` and `vwe` give the names of whole models; `deeplabv1` and `torchvision_resnet` those
 of their backbone, a `StageResNet`.

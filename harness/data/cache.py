@@ -11,4 +11,4 @@ import platformdirs
 def data_cache() -> Path:
     """Folder for data that can be made again: `$HARNESS_CACHE/data`, else the user's cache folder."""
     given = os.environ.get("HARNESS_CACHE")
-    return (Path(given) if given else platformdirs.user_cache_path("wsss-harness")) / "data"
+    return (Path(given).expanduser() if given else platformdirs.user_cache_path("wsss-harness")) / "data"

@@ -134,7 +134,8 @@ def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: s
     target = submodule(model, weights.target)
     own = {name: tensor.shape for name, tensor in target.state_dict().items()}
     if layout is not None and set(state) != set(own):  # `harness weights convert` may have been there before
-        state = CONVERTERS[layout](state).state
+        conversion = CONVERTERS[layout](state)
+        state = conversion.state | {name: torch.empty(0) for name in conversion.unmapped}  # refused below
     optional = tuple(weights.allow_missing)
     missing = [name for name in own if name not in state and not (optional and name.startswith(optional))]
     wrong = [n for n, tensor in state.items() if n not in own or own[n] != tensor.shape]

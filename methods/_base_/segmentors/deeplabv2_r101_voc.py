@@ -29,7 +29,10 @@ seg_train = dict(
     train_dataloader=dict(batch_size=10),
     # The release means to train ASPP at 10 and 20 times this rate, but matches a layer name that does not
     # exist: one group, and the ASPP biases (DeepLabV2.train_aspp_bias) stay 0.
-    optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-3, momentum=0.9, weight_decay=5e-4)),
+    optim_wrapper=dict(
+        optimizer=dict(type="SGD", lr=1e-3, momentum=0.9, weight_decay=5e-4),
+        paramwise_cfg=dict(custom_keys={}),
+    ),
     param_scheduler=dict(type="PolyLR", power=0.9),
     train_cfg=dict(max_iters=20000),
 )
