@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,6 +98,8 @@ def run(
 
         console.print(plan_table(prepared))
         return
+    # A terminated harness stops its stage and closes its record, as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         record = Run(prepared, console).execute()
     except StageFailed as error:

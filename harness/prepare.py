@@ -14,6 +14,7 @@ from harness.data import open_dataset
 from harness.data.dataset import Dataset
 from harness.errors import InputError, nearest
 from harness.executors import Environment, Executor, choose
+from harness.hardware import Hardware, describe
 from harness.plan import Ingredients, Plan, make_plan, order_stages, require_stages
 from harness.schema import MethodConfig, TrainStage
 from harness.source import source_hash
@@ -60,6 +61,8 @@ class Prepared:
     executor: Executor
     environment: Environment
     source: str
+    hardware: Hardware
+    gpus: int
     plan: Plan
     notices: Sequence[str] = field(default_factory=tuple)
 
@@ -78,6 +81,8 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     config = load_config(find_config(options.method, options.dataset, options.variant), options.overrides)
     # Before downloads and image builds, which take minutes.
     require_stages(order_stages(config), start=options.start, only=options.only)
+    hardware = describe()
+    gpus = usable_gpus(options.gpus, len(hardware.gpus))
     executor, reason = choose(options.executor, say)
     say(f"executor: {executor.name} ({reason})")
     dataset = open_dataset(
@@ -109,7 +114,8 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
             name: f"{found.sha256} {found.layout}" if found else None for name, found in weights.items()
         },
         code=source,
-        environment=environment.identity,
+        # Networks give slightly other numbers on a GPU.
+        environment=f"{environment.identity} {'gpu' if gpus else 'cpu'}",
         seed=options.seed,
         shortened={"smoke": options.smoke},
     )
@@ -124,6 +130,8 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         executor,
         environment,
         source,
+        hardware,
+        gpus,
         plan,
         tuple(dataset.notices),
     )
@@ -141,6 +149,17 @@ def ticker(say: Callable[[str], None], what: str) -> Callable[[int, int], None]:
             say(f"{what}: {done}/{total}, {(now - began) / done * (total - done):.0f} s to go")
 
     return tick
+
+
+def usable_gpus(wanted: int | None, there: int) -> int:
+    """How many GPUs a stage gets: what was asked for, by default one if there is one.
+
+    Raises:
+        InputError: more were asked for than there are.
+    """
+    if wanted is not None and wanted > there:
+        raise InputError(f"--gpus {wanted}: this machine has {there} GPUs; ask for fewer")
+    return min(1, there) if wanted is None else wanted
 
 
 def require_folder(work: Path) -> None:

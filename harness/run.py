@@ -19,7 +19,7 @@ from harness.artifact import Artifact
 from harness.errors import InputError
 from harness.executors import Exit, Job
 from harness.files import write_json
-from harness.hardware import describe, git_state
+from harness.hardware import git_state
 from harness.plan import PlannedStage, select, stages_to_visit
 from harness.prepare import Prepared, cpu_workers
 from harness.progress import read_progress
@@ -71,7 +71,6 @@ class Run:
         forced = select(plan, start=options.start, only=options.only, force=options.force)
         visit = stages_to_visit(plan, options.only)
         self.record = new_record(self.prepared)
-        self.gpus = usable_gpus(options.gpus, len(self.record.hardware.gpus))
         self.folder = options.work.resolve() / "runs" / self.record.run_id
         (self.folder / "logs").mkdir(parents=True)
         self.record.write(self.folder)
@@ -172,7 +171,7 @@ class Run:
             folder=stage.artifact.folder,
             read_only=tuple(dict.fromkeys(path.resolve() for path in read_only)),
             log=self.folder / "logs" / f"{stage.name}.log",
-            gpus=tuple(range(self.gpus)),
+            gpus=tuple(range(self.prepared.gpus)),
             memory_limit=None,
             workers=cpu_workers(),
             env=STAGE_ENVIRONMENT,
@@ -206,19 +205,8 @@ class Run:
             seed=prepared.options.seed,
             smoke=prepared.options.smoke,
             workers=cpu_workers(),
-            gpus=self.gpus,
+            gpus=prepared.gpus,
         )
-
-
-def usable_gpus(wanted: int | None, there: int) -> int:
-    """How many GPUs a stage gets: what was asked for, by default one if there is one.
-
-    Raises:
-        InputError: more were asked for than there are.
-    """
-    if wanted is not None and wanted > there:
-        raise InputError(f"--gpus {wanted}: this machine has {there} GPUs; ask for fewer")
-    return min(1, there) if wanted is None else wanted
 
 
 @contextmanager
@@ -336,7 +324,7 @@ def new_record(prepared: Prepared) -> RunRecord:
             python=environment.python,
             packages=dict(environment.packages),
         ),
-        hardware=describe(),
+        hardware=prepared.hardware,
         weights=[
             WeightsRecord(name=name, sha256=found.sha256 if found else None)
             for name, found in prepared.weights.items()
