@@ -25,7 +25,7 @@ seg_train = dict(
     train_dataloader=dict(batch_size=10),
     optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.005, momentum=0.9, weight_decay=5e-4)),
     param_scheduler=dict(type="PolyLR", power=0.9),
-    train_cfg=dict(max_iters=250),
+    train_cfg=dict(max_iters=400),
 )
 
 seg_infer = dict(
