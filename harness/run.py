@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,23 +13,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from harness import __version__
 from harness.artifact import Artifact
 from harness.errors import InputError
 from harness.executors import Exit, Job
 from harness.files import write_json
-from harness.hardware import git_state
 from harness.plan import PlannedStage, select, stages_to_visit
 from harness.prepare import Prepared, cpu_workers
 from harness.progress import read_progress
+from harness.provenance import new_record
 from harness.record import (
-    CodeRecord,
-    DatasetRecord,
-    EnvironmentRecord,
     RunRecord,
     StageRecord,
     State,
-    WeightsRecord,
 )
 from harness.report import read_report
 from harness.request import DatasetRequest, StageRequest
@@ -283,61 +277,3 @@ def _metrics_text(entry: StageRecord) -> str:
         )
         parts.append(f"{metric.number} mIoU {100 * metric.value:.1f}{at}")
     return f": {', '.join(parts)}" if parts else ""
-
-
-def new_record(prepared: Prepared) -> RunRecord:
-    """The record of a run that begins now."""
-    options, environment = prepared.options, prepared.environment
-    git = git_state()
-    now = datetime.now(UTC)
-    name = f"{options.method}-{options.dataset}" + (f"-{options.variant}" if options.variant else "")
-    return RunRecord(
-        run_id=f"{now:%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}",
-        method=options.method,
-        variant=options.variant,
-        title=prepared.config.title,
-        dataset=DatasetRecord(
-            name=prepared.dataset.name,
-            fingerprint=prepared.fingerprint,
-            official=prepared.dataset.official,
-            images={split: len(ids) for split, ids in prepared.ids.items()},
-            split_sizes={split: len(prepared.dataset.ids(split)) for split in prepared.ids},
-            notices=list(prepared.notices),
-        ),
-        config=prepared.config.model_dump(mode="json"),
-        overrides=[str(override) for override in options.overrides],
-        seed=options.seed,
-        limit=options.limit,
-        smoke=options.smoke,
-        code=CodeRecord(
-            version=__version__,
-            commit=git.commit if git else None,
-            dirty=git.dirty if git else None,
-            source_hash=prepared.source,
-        ),
-        environment=EnvironmentRecord(
-            executor=environment.executor,
-            identity=environment.identity,
-            image=environment.image,
-            image_id=environment.image_id,
-            image_digest=environment.image_digest,
-            python=environment.python,
-            packages=dict(environment.packages),
-        ),
-        hardware=prepared.hardware,
-        weights=[
-            WeightsRecord(name=name, sha256=found.sha256 if found else None)
-            for name, found in prepared.weights.items()
-        ],
-        stages=[
-            StageRecord(
-                name=stage.name,
-                type=stage.config.type,
-                key=stage.key,
-                inputs=dict(stage.inputs),
-                artifact=f"artifacts/{stage.key}",
-            )
-            for stage in prepared.plan.stages
-        ],
-        started=now,
-    )

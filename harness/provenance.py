@@ -1,0 +1,76 @@
+"""Where a run comes from: the part of its record that is known before the first stage."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+
+from harness import __version__
+from harness.hardware import git_state
+from harness.prepare import Prepared
+from harness.record import (
+    CodeRecord,
+    DatasetRecord,
+    EnvironmentRecord,
+    RunRecord,
+    StageRecord,
+    WeightsRecord,
+)
+
+
+def new_record(prepared: Prepared) -> RunRecord:
+    """The record of a run that begins now."""
+    options, environment = prepared.options, prepared.environment
+    git = git_state()
+    now = datetime.now(UTC)
+    name = f"{options.method}-{options.dataset}" + (f"-{options.variant}" if options.variant else "")
+    return RunRecord(
+        run_id=f"{now:%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}",
+        method=options.method,
+        variant=options.variant,
+        title=prepared.config.title,
+        dataset=DatasetRecord(
+            name=prepared.dataset.name,
+            fingerprint=prepared.fingerprint,
+            official=prepared.dataset.official,
+            images={split: len(ids) for split, ids in prepared.ids.items()},
+            split_sizes={split: len(prepared.dataset.ids(split)) for split in prepared.ids},
+            notices=list(prepared.notices),
+        ),
+        config=prepared.config.model_dump(mode="json"),
+        overrides=[str(override) for override in options.overrides],
+        seed=options.seed,
+        limit=options.limit,
+        smoke=options.smoke,
+        code=CodeRecord(
+            version=__version__,
+            commit=git.commit if git else None,
+            dirty=git.dirty if git else None,
+            source_hash=prepared.source,
+        ),
+        environment=EnvironmentRecord(
+            executor=environment.executor,
+            identity=environment.identity,
+            image=environment.image,
+            image_id=environment.image_id,
+            image_digest=environment.image_digest,
+            python=environment.python,
+            packages=dict(environment.packages),
+        ),
+        hardware=prepared.hardware,
+        weights=[
+            WeightsRecord(name=name, sha256=found.sha256 if found else None)
+            for name, found in prepared.weights.items()
+        ],
+        stages=[
+            StageRecord(
+                name=stage.name,
+                type=stage.config.type,
+                key=stage.key,
+                inputs=dict(stage.inputs),
+                artifact=f"artifacts/{stage.key}",
+            )
+            for stage in prepared.plan.stages
+        ],
+        started=now,
+    )
