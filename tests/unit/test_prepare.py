@@ -9,8 +9,7 @@ import pytest
 from harness.config import METHODS, load_config
 from harness.data import open_dataset
 from harness.errors import InputError
-from harness.prepare import limited_ids, require_folder, resolve_weights
-from harness.run import usable_gpus
+from harness.prepare import limited_ids, require_folder, resolve_weights, usable_gpus
 
 VOC = load_config(METHODS / "vwe" / "voc.py")
 SHAPES = load_config(METHODS / "vwe" / "shapes.py")
