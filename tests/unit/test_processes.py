@@ -78,7 +78,8 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "from tests.unit.test_processes import *\n"
         "def sleep(item):\n"
-        "    print(os.getpid(), flush=True)\n"
+        # One write each: lines of two processes that are printed in pieces can mix.
+        "    os.write(1, b'%d\\n' % os.getpid())\n"
         "    time.sleep(99)\n"
         "list(map_unordered(sleep, range(2), 2, begin, (0,)))\n"
     )
