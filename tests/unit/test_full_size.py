@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS, TRANSFORMS
@@ -57,27 +58,38 @@ def test_the_weights_of_the_config_are_registered_and_have_a_converter(path: Pat
             assert registry.entry(stage.weights.name).layout in CONVERTERS
 
 
-@pytest.mark.parametrize("method", ["cam", "vwe"])
-def test_a_training_step_at_the_papers_crop_changes_the_trained_layers_only(method: str) -> None:
+def one_step(method: str, name: str, image_labels: torch.Tensor | None) -> tuple[BaseModel, dict, float]:
+    """One training step of a stage of `<method>/voc.py` on a random picture: model, values before, loss.
+
+    Without `image_labels` the picture has a random mask.
+    """
     config = load_config(METHODS / method / "voc.py")
     for module in config.custom_imports:
         importlib.import_module(module)
-    stage = config.stages["cam"]
+    stage = config.stages[name]
     assert isinstance(stage, TrainStage)
     torch.manual_seed(0)
     model = MODELS.build(stage.model)
     wrapper = build_optim_wrapper(model, stage.optim_wrapper)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (375, 500, 3), dtype=np.uint8)
-    inputs, _ = TRANSFORMS.build(stage.transform)(image, None, rng)
-    assert inputs.shape == (3, 512, 512)
+    mask = None if image_labels is not None else rng.integers(0, 21, (375, 500), dtype=np.uint8)
+    inputs, mask = TRANSFORMS.build(stage.transform)(image, mask, rng)
+    assert inputs.shape == (3, stage.transform["crop"], stage.transform["crop"])
     sample = SegDataSample()
-    sample.set_data({"image_labels": torch.eye(20)[7]})
+    if mask is None:
+        sample.set_data({"image_labels": image_labels})
+    else:
+        sample.gt_sem_seg = PixelData(data=torch.from_numpy(mask.astype(np.int64))[None])
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    losses = model.train_step(
-        {"inputs": torch.from_numpy(inputs)[None], "data_samples": [sample]}, optim_wrapper=wrapper
-    )
-    assert np.isfinite(float(losses["loss"].detach()))
+    batch = {"inputs": torch.from_numpy(inputs)[None], "data_samples": [sample]}
+    return model, before, float(model.train_step(batch, optim_wrapper=wrapper)["loss"].detach())
+
+
+@pytest.mark.parametrize("method", ["cam", "vwe"])
+def test_a_training_step_at_the_papers_crop_changes_the_trained_layers_only(method: str) -> None:
+    model, before, loss = one_step(method, "cam", torch.eye(20)[7])
+    assert np.isfinite(loss)
     changed = {name for name, tensor in model.named_parameters() if not torch.equal(tensor, before[name])}
     assert "classifier.weight" in changed
     assert any(name.startswith("backbone.layer4") for name in changed)
@@ -86,23 +98,7 @@ def test_a_training_step_at_the_papers_crop_changes_the_trained_layers_only(meth
 
 
 def test_a_training_step_of_deeplab_at_the_papers_crop() -> None:
-    config = load_config(METHODS / "vwe" / "voc.py")
-    for module in config.custom_imports:
-        importlib.import_module(module)
-    stage = config.stages["seg"]
-    assert isinstance(stage, TrainStage)
-    torch.manual_seed(0)
-    model = MODELS.build(stage.model)
-    wrapper = build_optim_wrapper(model, stage.optim_wrapper)
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (375, 500, 3), dtype=np.uint8)
-    label = rng.integers(0, 21, (375, 500), dtype=np.uint8)
-    inputs, label = TRANSFORMS.build(stage.transform)(image, label, rng)
-    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.from_numpy(label.astype(np.int64))[None]))
-    before = model.aspp[0].weight.detach().clone()
-    losses = model.train_step(
-        {"inputs": torch.from_numpy(inputs)[None], "data_samples": [sample]}, optim_wrapper=wrapper
-    )
-    assert np.isfinite(float(losses["loss"].detach()))
-    assert not torch.equal(model.aspp[0].weight, before)
+    model, before, loss = one_step("vwe", "seg", None)
+    assert np.isfinite(loss)
+    assert not torch.equal(model.aspp[0].weight, before["aspp.0.weight"])
     assert all(not convolution.bias.any() for convolution in model.aspp)
