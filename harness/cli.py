@@ -187,9 +187,15 @@ def image_list() -> None:
 
     from harness import images
 
-    table = Table("image", "state", "size", "created")
+    table = Table("image", "state", "size", "created (UTC)")
+    table.columns[0].no_wrap = True
     for info in images.list_images():
-        table.add_row(info.tag, info.state, f"{info.size_bytes / (1 << 30):.2f} GiB", info.created)
+        table.add_row(
+            info.tag,
+            info.state,
+            f"{info.size_bytes / (1 << 30):.2f} GiB",
+            info.created[:16].replace("T", " "),
+        )
     _console().print(table)
 
 

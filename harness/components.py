@@ -1,4 +1,4 @@
-"""Arguments of the components that configs name by `type`."""
+"""The modules of methods, and the arguments of the components that configs name by `type`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[st
 
     None where no registry knows the component. Imports the method's modules, and with them torch.
     """
-    with warnings.catch_warnings():
-        # mmcv warns of compiled operators that are not there; nothing here uses one.
-        warnings.simplefilter("ignore", UserWarning)
-        found = _component(type_name, custom_imports)
+    import_modules(custom_imports)
+    found = _component(type_name)
     return None if found is None else set(inspect.signature(found).parameters)
 
 
-def _component(type_name: str, custom_imports: Sequence[str]) -> Any:
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules of methods, which register their components."""
+    with warnings.catch_warnings():
+        # mmcv warns of compiled operators that are not there; nothing here uses one.
+        warnings.simplefilter("ignore", UserWarning)
+        for name in names:
+            importlib.import_module(name)
+
+
+def _component(type_name: str) -> Any:
     from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
     from mmseg.registry import MODELS, TRANSFORMS
 
     from harness.registry import INFERENCES, REFINERS
 
-    for module in custom_imports:
-        importlib.import_module(module)
     registries = (MODELS, TRANSFORMS, INFERENCES, REFINERS, OPTIMIZERS, PARAM_SCHEDULERS)
     return next((component for registry in registries if (component := registry.get(type_name))), None)

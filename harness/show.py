@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from harness.components import import_modules
 from harness.config import METHODS
 from harness.conversion import CONVERTERS
 from harness.errors import InputError, nearest
@@ -91,7 +91,7 @@ def convert_with_report(layout: str, source: Path, target: Path, console: Consol
     Raises:
         InputError: unknown layout, unreadable file, or a tensor that does not map.
     """
-    importlib.import_module("methods.converters")
+    import_modules(["methods.converters"])
     if layout not in CONVERTERS:
         raise InputError(
             f"there is no layout '{layout}'{nearest(layout, CONVERTERS)}; "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.artifact import Artifact
+from harness.components import import_modules
 from harness.errors import InputError
 from harness.files import write_json
 from harness.monitor import Monitor
@@ -60,8 +61,7 @@ class StageContext:
 
     def import_modules(self) -> None:
         """Import what the method registers its components from."""
-        for module in self.request.custom_imports:
-            importlib.import_module(module)
+        import_modules(self.request.custom_imports)
 
 
 @dataclass
