@@ -21,11 +21,10 @@ def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[st
 
 def import_modules(names: Sequence[str]) -> None:
     """Import modules of methods, which register their components."""
-    with warnings.catch_warnings():
-        # mmcv warns of compiled operators that are not there; nothing here uses one.
-        warnings.simplefilter("ignore", UserWarning)
-        for name in names:
-            importlib.import_module(name)
+    # mmcv warns of a compiled operator that is not there, now or at the first build; nothing here uses it.
+    warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
+    for name in names:
+        importlib.import_module(name)
 
 
 def _component(type_name: str) -> Any:
