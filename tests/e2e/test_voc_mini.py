@@ -10,8 +10,9 @@ import pytest
 from harness import images
 from harness.engine import connect
 from harness.errors import InputError
-from harness.record import RunRecord, read_records
+from harness.record import RunRecord
 from tests.command import Command
+from tests.e2e.work_folder import last_record
 
 SHARED = Path(os.environ.get("HARNESS_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 VOC_MINI = SHARED / "data" / "voc-mini" / "VOCdevkit"
@@ -27,8 +28,7 @@ def run_cam(command: Command, work: Path, executor: str) -> RunRecord:
     arguments = ["run", "--method", "cam", "--dataset", "voc", "--data-root", VOC_MINI, "--weights", "none"]
     done = command(*arguments, "--executor", executor, "--smoke", "--limit", "3", "--work-dir", work)
     assert done.status == 0, done.errors + done.output
-    (record,) = read_records(work)
-    return record
+    return last_record(work)
 
 
 @pytest.fixture(scope="module")
