@@ -7,8 +7,6 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +72,6 @@ def describe(nvml: Any = None) -> Hardware:
     )
 
 
-def package_versions(names: Iterable[str]) -> dict[str, str | None]:
-    """Installed version of each distribution; None for those that are not installed."""
-    return {name: _version(name) for name in names}
-
-
 def git_state(file: Path = _PROJECT / "__init__.py") -> GitState | None:
     """Commit and dirty flag of the checkout that `file` belongs to.
 
@@ -128,10 +121,3 @@ def _operating_system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):  # not Linux, or a bare container
         return platform.platform(terse=True)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.hardware import describe, git_state, package_versions
+from harness.hardware import describe, git_state
 from tests.unit.fake_nvml import FakeGpu, FakeNvml
 
 
@@ -40,11 +40,6 @@ def test_gpus_with_driver_and_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     hardware = describe(FakeNvml(FakeGpu(), FakeGpu()))
     assert [(gpu.name, gpu.memory_bytes) for gpu in hardware.gpus] == [("Fake GPU", 16 << 30)]
     assert (hardware.gpu_driver, hardware.cuda) == ("580.65", "13.1")
-
-
-def test_versions_of_packages_that_are_there_and_not() -> None:
-    versions = package_versions(["psutil", "no-such-package"])
-    assert versions == {"psutil": psutil.__version__, "no-such-package": None}
 
 
 def test_commit_and_dirty_flag(checkout: Path) -> None:
