@@ -33,16 +33,16 @@ class FileServer:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         wanted = handler.headers.get("Range")
         if self.statuses:
+            self.requests.append((wanted, 0))  # before the answer, which wakes the one who asks for it
             handler.send_error(self.statuses.pop(0))
-            self.requests.append((wanted, 0))
             return
         same = handler.headers.get("If-Range") in (None, self.etag)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges and same else 0
         if start >= len(self.content):
+            self.requests.append((wanted, 0))
             handler.send_response(416)
             handler.send_header("Content-Range", f"bytes */{len(self.content)}")
             handler.end_headers()
-            self.requests.append((wanted, 0))
             return
         body = self.content[start:]
         handler.send_response(206 if start else 200)
