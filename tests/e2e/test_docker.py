@@ -67,7 +67,7 @@ def wait(process: Process) -> Exit:
 
 
 def until(condition: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)

@@ -61,7 +61,7 @@ def wait(process: Process) -> Exit:
 
 
 def until(condition: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not (value := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)

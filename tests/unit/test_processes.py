@@ -90,5 +90,5 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
         assert all(worker.ppid() == parent.pid for worker in workers)
         os.kill(parent.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert [w for w in alive if w.status() != psutil.STATUS_ZOMBIE] == []
