@@ -31,6 +31,12 @@ class Metric(BaseModel):
     value: float
     threshold: float | None = None
     per_class: dict[str, float | None] = Field(description="IoU per class; null where it is undefined")
+    precision: dict[str, float | None] = Field({}, description="TP / (TP + FP) per class; null as above")
+    recall: dict[str, float | None] = Field({}, description="TP / (TP + FN) per class; null as above")
+    interval: tuple[float, float] | None = Field(
+        None, description="95 % bootstrap interval of value over the images of the split"
+    )
+    boundary_iou: float | None = Field(None, description="mean boundary IoU over the classes that occur")
     excluded: list[str] = Field([], description="classes in neither ground truth nor prediction")
     pixel_accuracy: float | None = None
     mean_accuracy: float | None = None
@@ -53,7 +59,10 @@ class Report(BaseModel):
     resumed_at: int = Field(0, description="images or iterations found done when the process started")
     measurements: Measurements
     notes: list[str] = []
-    curve: dict[str, list[float]] | None = Field(None, description="mIoU over the thresholds of a sweep")
+    curve: dict[str, list[float]] | None = Field(
+        None,
+        description="over a sweep: threshold, mIoU, and fp_rate, fn_rate, precision, recall of the foreground",
+    )
     losses: dict[str, list[float]] | None = Field(None, description="training: logged values over iterations")
 
 
