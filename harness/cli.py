@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
-from harness.verbs import image, weights
+from harness.verbs import data, image, weights
 from harness.verbs.leaderboard import leaderboard
 from harness.verbs.run import run
 from harness.verbs.terminal import console, fail, require_folder_of
@@ -48,6 +48,7 @@ def schema(output: Annotated[Path, typer.Argument(help="File to write.")]) -> No
     export_schema(output)
 
 
+app.add_typer(data.app, name="data")
 app.add_typer(image.app, name="image")
 app.add_typer(weights.app, name="weights")
 
