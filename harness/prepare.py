@@ -86,7 +86,10 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     executor, reason = choose(options.executor, say)
     say(f"executor: {executor.name} ({reason})")
     dataset = open_dataset(
-        options.dataset, options.data_root, progress=ticker(say, f"generating {options.dataset}")
+        options.dataset,
+        options.data_root,
+        progress=ticker(say, f"generating {options.dataset}"),
+        labels=config.dataset.labels,
     )
     if dataset.num_classes != config.dataset.num_classes:
         raise InputError(

@@ -16,6 +16,9 @@ class DatasetRequest(BaseModel):
     name: str
     root: Path
     num_classes: int = Field(description="classes without background")
+    labels: Literal["annotations", "masks"] = Field(
+        "annotations", description="where image-level labels come from"
+    )
     ids: dict[str, list[str]] = Field(description="image ids per split that this stage may use")
 
 

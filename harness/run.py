@@ -191,6 +191,7 @@ class Run:
                 name=prepared.dataset.name,
                 root=prepared.dataset.root.resolve(),
                 num_classes=prepared.dataset.num_classes,
+                labels=prepared.dataset.labels,
                 ids={config.split: list(prepared.ids[config.split])},
             ),
             inputs={role: prepared.plan[source].artifact.folder for role, source in stage.inputs.items()},

@@ -180,6 +180,10 @@ class DatasetConfig(_Strict):
 
     name: str
     num_classes: Annotated[int, Field(ge=1, description="classes without background")]
+    labels: Literal["annotations", "masks"] = Field(
+        "annotations",
+        description="where image-level labels come from: annotated objects, or the classes in the masks",
+    )
 
 
 class MethodConfig(_Strict):

@@ -42,7 +42,8 @@ class StageContext:
         """The dataset, opened on first use."""
         from harness.data import open_dataset
 
-        return open_dataset(self.request.dataset.name, self.request.dataset.root)
+        wanted = self.request.dataset
+        return open_dataset(wanted.name, wanted.root, labels=wanted.labels)
 
     def ids(self) -> Sequence[str]:
         """Image ids of the stage's split."""

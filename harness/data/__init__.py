@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data.dataset import Dataset
+from harness.data.dataset import Dataset, LabelSource
 from harness.data.fingerprint import OnProgress
 from harness.data.shapes import Shapes
 from harness.data.voc import VOC
@@ -14,7 +14,11 @@ DATASETS: dict[str, type[Dataset]] = {"voc": VOC, "shapes": Shapes}
 
 
 def open_dataset(
-    name: str, root: Path | None, cache: Path | None = None, progress: OnProgress | None = None
+    name: str,
+    root: Path | None,
+    cache: Path | None = None,
+    progress: OnProgress | None = None,
+    labels: LabelSource = "annotations",
 ) -> Dataset:
     """Open a dataset.
 
@@ -23,6 +27,7 @@ def open_dataset(
         root: its folder. None is for `shapes` only, which is then generated into the cache on first use.
         cache: folder for facts about files and generated data; default `data_cache()`.
         progress: told (done, total) images while a dataset is generated.
+        labels: where image-level labels come from.
 
     Raises:
         InputError: no such dataset, or it is not at `root`.
@@ -31,7 +36,7 @@ def open_dataset(
         raise InputError(
             f"there is no dataset '{name}'{nearest(name, DATASETS)}; the datasets are {', '.join(DATASETS)}"
         )
-    return DATASETS[name].open(root, cache, progress)
+    return DATASETS[name].open(root, cache, progress, labels)
 
 
-__all__ = ["DATASETS", "Dataset", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "LabelSource", "open_dataset"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 from harness.data.cache import data_cache
 from harness.data.fingerprint import Fact, FileFacts, OnProgress, bytes_hash, content_hash, raise_first
 from harness.data.image_file import check_image, image_size, read_rgb
+from harness.data.label_list import read_label_list
 from harness.data.palette import IGNORE, read_mask, voc_palette
 from harness.errors import InputError, nearest
+
+LabelSource = Literal["annotations", "masks"]
+"""Where image-level labels come from: the objects that are annotated, or the classes that masks show."""
 
 
 def wrong_size(mask: Path, mask_size: Sequence[int], image: Path, size: Sequence[int]) -> InputError:
@@ -34,6 +39,7 @@ class Dataset(ABC):
     Args:
         root: the dataset's own folder.
         cache: folder that remembers facts about files between runs; default `data_cache()`.
+        labels: where image-level labels come from.
 
     Attributes:
         name: as in `--dataset`.
@@ -48,8 +54,9 @@ class Dataset(ABC):
     splits: ClassVar[tuple[str, ...]]
     unlabelled_splits: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, root: Path, cache: Path | None = None) -> None:
+    def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         self.root = root.resolve()
+        self.labels: LabelSource = labels
         self.palette = voc_palette()
         self.notices: list[str] = []
         self._ids: dict[str, tuple[str, ...]] = {}
@@ -59,7 +66,11 @@ class Dataset(ABC):
 
     @classmethod
     def open(
-        cls, root: Path | None, cache: Path | None = None, progress: OnProgress | None = None
+        cls,
+        root: Path | None,
+        cache: Path | None = None,
+        progress: OnProgress | None = None,
+        labels: LabelSource = "annotations",
     ) -> Dataset:
         """Open the dataset at `root`; `progress` is told (done, total) where that takes a while.
 
@@ -70,7 +81,7 @@ class Dataset(ABC):
             raise InputError(
                 f"dataset '{cls.name}' needs to know where it is: pass its folder with --data-root"
             )
-        return cls(root, cache)
+        return cls(root, cache, labels)
 
     @property
     def num_classes(self) -> int:
@@ -93,6 +104,11 @@ class Dataset(ABC):
     @abstractmethod
     def mask_path(self, image_id: str, split: str) -> Path:
         """Return the file of the image's mask in this split; it need not exist."""
+
+    @property
+    def mask_labels_path(self) -> Path:
+        """The file of image-level labels that were derived from masks when the dataset was prepared."""
+        return self.root / "ImageLabels" / "masks.txt"
 
     @abstractmethod
     def ground_truth(self, split: str) -> str:
@@ -141,12 +157,14 @@ class Dataset(ABC):
     def image_labels(self, image_id: str) -> NDArray[np.float32]:
         """Return the image-level labels: (C,) float32 multi-hot, C without background.
 
+        With `labels="masks"` they come from a file that was derived before; masks are not opened.
+
         Raises:
             InputError: the annotation is missing, broken, empty or names an unknown class.
         """
         if image_id not in self._labels:
             labels = np.zeros(self.num_classes, np.float32)
-            labels[self._read_labels(self.annotation_path(image_id))] = 1
+            labels[self._class_indices(image_id)] = 1
             labels.flags.writeable = False  # the same array is given to every caller
             self._labels[image_id] = labels
         return self._labels[image_id]
@@ -220,8 +238,30 @@ class Dataset(ABC):
 
     def _annotations(self, ids: Sequence[str], progress: OnProgress | None) -> list[Fact]:
         """Return the class indices per image."""
+        if self.labels == "masks":
+            return [self._derived_labels(image_id) for image_id in ids]
         paths = [self.annotation_path(image_id) for image_id in ids]
         return self._facts.learn("labels", paths, self._read_labels, progress)
+
+    @cached_property
+    def _mask_labels(self) -> Mapping[str, list[int]]:
+        return read_label_list(self.mask_labels_path, self.num_classes)
+
+    def _class_indices(self, image_id: str) -> list[int]:
+        if self.labels == "masks":
+            return self._derived_labels(image_id)
+        return self._read_labels(self.annotation_path(image_id))
+
+    def _derived_labels(self, image_id: str) -> list[int]:
+        """Return the class indices that the image's mask shows, as derived when the data were prepared."""
+        found = self._mask_labels.get(image_id)
+        if not found:
+            state = "has no line" if found is None else "has no class"
+            raise InputError(
+                f"image {image_id} {state} in {self.mask_labels_path}, from which image-level labels come: "
+                "prepare the dataset again or correct the list"
+            )
+        return found
 
     def _masks(
         self, ids: Sequence[str], split: str, progress: OnProgress | None, required: bool = False

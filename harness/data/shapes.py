@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from filelock import FileLock
 
 from harness.data.cache import data_cache
+from harness.data.dataset import LabelSource
 from harness.data.fingerprint import OnProgress
 from harness.data.palette import voc_palette
 from harness.data.png import encode_png
@@ -66,17 +67,23 @@ class Shapes(VOC):
     unlabelled_splits: ClassVar[tuple[str, ...]] = ()
     image_suffix = ".png"
 
-    def __init__(self, root: Path, cache: Path | None = None) -> None:
+    def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         self.spec = read_marker(root)
-        super().__init__(root, cache)
+        super().__init__(root, cache, labels)
 
     @classmethod
-    def open(cls, root: Path | None, cache: Path | None = None, progress: OnProgress | None = None) -> Shapes:
+    def open(
+        cls,
+        root: Path | None,
+        cache: Path | None = None,
+        progress: OnProgress | None = None,
+        labels: LabelSource = "annotations",
+    ) -> Shapes:
         """Open the dataset at `root`; without a root, the default one, generated on first use."""
         if root is None:
             root = default_root(cache)
             generate_shapes(root, progress=progress)
-        return cls(root, cache)
+        return cls(root, cache, labels)
 
     @property
     def official(self) -> bool:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from harness.data.dataset import Dataset
+from harness.data.dataset import Dataset, LabelSource
 from harness.data.fingerprint import content_hash
 from harness.errors import InputError, nearest
+from harness.files import atomic_file
 
 _LISTS = Path("ImageSets") / "Segmentation"
 
@@ -52,8 +53,8 @@ class VOC(Dataset):
     unlabelled_splits: ClassVar[tuple[str, ...]] = ("test",)
     image_suffix: ClassVar[str] = ".jpg"
 
-    def __init__(self, root: Path, cache: Path | None = None) -> None:
-        super().__init__(find_voc(root), cache)
+    def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
+        super().__init__(find_voc(root), cache, labels)
         self._has_aug_masks = (self.root / "SegmentationClassAug").is_dir()
 
     @property
@@ -145,6 +146,13 @@ def read_id_list(path: Path, what: str) -> list[str]:
         twice = next(image_id for image_id, count in Counter(ids).items() if count > 1)
         raise InputError(f"the list {path} of {what} names image {twice} twice: remove one of the two lines")
     return ids
+
+
+def write_id_list(path: Path, ids: Iterable[str]) -> None:
+    """Write image ids, one per line; the list appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path, "w") as file:
+        file.writelines(f"{image_id}\n" for image_id in ids)
 
 
 def read_object_classes(path: Path, classes: Sequence[str]) -> list[int]:
