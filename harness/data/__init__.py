@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.data.coco import COCO
 from harness.data.dataset import Dataset, LabelSource
 from harness.data.fingerprint import OnProgress
 from harness.data.shapes import Shapes
 from harness.data.voc import VOC
 from harness.errors import InputError, nearest
 
-DATASETS: dict[str, type[Dataset]] = {"voc": VOC, "shapes": Shapes}
+DATASETS: dict[str, type[Dataset]] = {"voc": VOC, "coco": COCO, "shapes": Shapes}
 
 
 def open_dataset(
