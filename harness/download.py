@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import requests
@@ -20,7 +21,7 @@ from urllib3.exceptions import MaxRetryError
 from urllib3.util.retry import Retry
 
 from harness.errors import InputError
-from harness.files import file_sha256, write_json
+from harness.files import file_digest, write_json
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there, earlier attempts included, and the total (None if not told)."""
@@ -40,14 +41,21 @@ class RemoteFile:
     Args:
         name: what a user calls it ("weights 'resnet50'").
         url: http or https address.
-        sha256: lower-case hex digits of the content's SHA-256: all 64 or the leading ones.
+        checksum: lower-case hex digits of the content's checksum, all or the leading ones; empty if none is
+            known, in which case all bytes that the server announces must arrive.
         remedy: what a user can do when it cannot be had, as the end of a sentence.
+        algorithm: of the checksum.
     """
 
     name: str
     url: str
-    sha256: str
+    checksum: str
     remedy: str
+    algorithm: Literal["sha256", "md5"] = "sha256"
+
+    def digest(self, path: Path) -> str:
+        """The file's checksum; empty if there is none to compare it with."""
+        return file_digest(path, self.algorithm) if self.checksum else ""
 
     def failure(self, reason: str) -> InputError:
         """The error that says why this file cannot be had and what to do."""
@@ -71,7 +79,7 @@ def download(
         retry: attempts after the first and pauses between them; counted anew whenever bytes have arrived.
 
     Returns:
-        SHA-256 of the file as hex.
+        Checksum of the file as hex, by the algorithm of `remote`; empty if none is known.
 
     Raises:
         InputError: no connection, refused by the server, wrong checksum, disk full, folder not writable.
@@ -80,8 +88,8 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(FileLock(target.with_name(f"{target.name}.lock")), remote.name):
             if target.exists():
-                digest = file_sha256(target)
-                if digest.startswith(remote.sha256):
+                digest = remote.digest(target)
+                if digest.startswith(remote.checksum):
                     return digest
                 _log.warning("%s does not have the checksum of %s: downloading again", target, remote.name)
             return _Transfer(remote, target, progress, retry).run()
@@ -101,7 +109,7 @@ def _locked(lock: FileLock, name: str) -> AbstractContextManager[object]:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        _log.info("another process is downloading %s: waiting for it", name)
+        _log.warning("another process is downloading %s: waiting for it", name)
         return lock.acquire()
 
 
@@ -125,7 +133,7 @@ class _Transfer:
         self._version = target.with_name(f"{target.name}.part.json")
 
     def run(self) -> str:
-        """Transfer with as many attempts as allowed, check, and move into place; returns the SHA-256."""
+        """Transfer with as many attempts as allowed, check, and move into place; returns the checksum."""
         retry = self._retry
         with requests.Session() as session:
             while True:
@@ -221,12 +229,13 @@ class _Transfer:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _check_and_publish(self) -> str:
-        digest = file_sha256(self._part)
-        if not digest.startswith(self._remote.sha256):
+        digest = self._remote.digest(self._part)
+        expected = self._remote.checksum
+        if not digest.startswith(expected):
             self._discard()
-            expected = self._remote.sha256
+            algorithm = {"sha256": "SHA-256", "md5": "MD5"}[self._remote.algorithm]
             raise self._remote.failure(
-                f"what arrived has the SHA-256 {digest[: len(expected)]} where {expected} is expected, "
+                f"what arrived has the {algorithm} {digest[: len(expected)]} where {expected} is expected, "
                 "and was removed"
             )
         self._part.replace(self._target)

@@ -7,9 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 _CHUNK = 1 << 20
 
@@ -52,10 +52,20 @@ def canonical_json(document: Any) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content as lower-case hex."""
-    digest = hashlib.sha256()
+def file_digest(
+    path: Path, algorithm: Literal["sha256", "md5"], progress: Callable[[int, int], None] | None = None
+) -> str:
+    """Checksum of a file's content as lower-case hex; `progress` is told (bytes read, bytes in all)."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            if progress:
+                progress(file.tell(), size)
     return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content as lower-case hex."""
+    return file_digest(path, "sha256")
