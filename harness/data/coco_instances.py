@@ -144,8 +144,8 @@ class _Contents:
         label = LABEL_OF_CATEGORY.get(item["id"])
         if label is None or item["name"] != CLASSES[label]:
             raise InputError(
-                f"{self._path} has the category {item['id']} '{item['name']}', which COCO 2014 has not: get the "
-                "file again"
+                f"{self._path} has the category {item['id']} '{item['name']}', which COCO 2014 has not: get "
+                "the file again"
             )
 
     def _add_image(self, item: Mapping[str, Any]) -> None:
@@ -163,8 +163,8 @@ class _Contents:
     def _add_annotation(self, item: Mapping[str, Any]) -> None:
         if item["category_id"] not in LABEL_OF_CATEGORY:
             raise InputError(
-                f"annotation {item['id']} in {self._path} has category {item['category_id']}, which COCO 2014 "
-                "has not: get the file again"
+                f"annotation {item['id']} in {self._path} has category {item['category_id']}, which COCO "
+                "2014 has not: get the file again"
             )
         _ = item["segmentation"]  # must be there; what it holds is looked at when it is drawn
         self._ids.append(_integer(item["id"]))

@@ -170,8 +170,8 @@ def _open_mask_folder(root: Path, subset: str, origin: Origin) -> None:
         return
     if not found and any(folder.glob("*.png")):
         raise InputError(
-            f"{folder} holds masks that were not derived here, perhaps by other rules: move them away, so that "
-            "they are derived"
+            f"{folder} holds masks that were not derived here, perhaps by other rules: move them away, so "
+            "that they are derived"
         )
     for mask in folder.glob("*.png"):
         mask.unlink()
