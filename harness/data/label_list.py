@@ -30,22 +30,16 @@ def read_label_list(path: Path, num_classes: int) -> Mapping[str, list[int]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise InputError(
-            f"there is no {path}, from which image-level labels would come: `harness data prepare` derives it "
-            "from the masks"
+            f"there is no {path}, from which image-level labels would come: `harness data prepare` derives "
+            "it from the masks"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the labels {path} cannot be read ({error}): delete and prepare them again"
-        ) from error
+        raise InputError(f"the labels {path} cannot be read ({error}): prepare them again") from error
     labels: dict[str, list[int]] = {}
     for number, line in enumerate(lines, start=1):
         image_id, *rest = line.split() or [""]
-        found = sorted({int(text) - 1 for text in rest if text.isdecimal()})
-        if (
-            not image_id
-            or len(found) != len(rest)
-            or (found and not 0 <= found[0] <= found[-1] < num_classes)
-        ):
+        found = sorted({int(text) - 1 for text in rest if text.isdecimal()} & set(range(num_classes)))
+        if not image_id or len(found) != len(rest):
             raise InputError(
                 f"line {number} of {path} is no image with labels from 1 to {num_classes} ({line!r}): delete "
                 "the file and prepare it again"
