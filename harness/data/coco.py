@@ -21,8 +21,9 @@ from typing import ClassVar
 
 from harness.data.coco_classes import CLASSES
 from harness.data.dataset import Dataset, LabelSource
-from harness.data.fingerprint import Fact, OnProgress, content_hash
+from harness.data.fingerprint import Fact, OnProgress, attempt
 from harness.data.label_list import read_label_list
+from harness.data.official_splits import COCO_SPLITS, OfficialSplits
 from harness.data.voc import read_id_list
 from harness.errors import InputError
 
@@ -30,14 +31,6 @@ MARKER = "coco.json"  # written last; without it not everything is derived
 SUBSETS = ("train2014", "val2014")  # COCO's own parts; an image's id names the one it belongs to
 SPLITS = ("train", "val", "val_all", "val_part")
 VAL_PART = 5000  # images of val_part
-
-# Number of ids and `content_hash` of the sorted ids of the lists that the literature uses.
-OFFICIAL_LISTS = {
-    "train": (82081, "4d60e3bb5272632914cafc77b01f3e2a"),
-    "val": (40137, "ed808389560d6f182a1d24aea3b347b5"),
-    "val_part": (VAL_PART, "bfe7c821b79a0bea2a27798ed30f17e9"),
-}
-_OFFICIAL_VAL_ALL = 40504  # images of val2014
 
 _ID = re.compile(r"COCO_(train2014|val2014)_\d{12}")
 
@@ -58,6 +51,7 @@ class COCO(Dataset):
     name = "coco"
     classes: ClassVar[tuple[str, ...]] = CLASSES
     splits: ClassVar[tuple[str, ...]] = SPLITS
+    official_splits: ClassVar[OfficialSplits] = COCO_SPLITS
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         super().__init__(find_coco(root), cache, labels)
@@ -67,14 +61,6 @@ class COCO(Dataset):
                 f"type 'harness data prepare coco --root {self.root}'"
             )
         self._image_folders = {subset: image_folder(self.root, subset) for subset in SUBSETS}
-
-    @property
-    def official(self) -> bool:
-        """Whether every list is that of the literature."""
-        return len(self.ids("val_all")) == _OFFICIAL_VAL_ALL and all(
-            (len(self.ids(split)), content_hash(sorted(self.ids(split)))) == expected
-            for split, expected in OFFICIAL_LISTS.items()
-        )
 
     def image_path(self, image_id: str) -> Path:
         return self._image_folders[subset_of(image_id)] / f"{image_id}.jpg"
@@ -112,8 +98,8 @@ class COCO(Dataset):
             )
         return found
 
-    def _annotations(self, ids: Sequence[str], progress: OnProgress | None) -> list[Fact]:
-        return [self._class_indices(image_id) for image_id in ids]
+    def label_facts(self, ids: Sequence[str], progress: OnProgress | None = None) -> list[Fact | InputError]:
+        return [attempt(self._class_indices, image_id) for image_id in ids]
 
     def _read_labels(self, path: Path) -> list[int]:
         raise NotImplementedError("COCO has the labels of all images in one file")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -13,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.cache import data_cache
-from harness.data.fingerprint import Fact, FileFacts, OnProgress, bytes_hash, content_hash, raise_first
-from harness.data.image_file import check_image, image_size, read_rgb
+from harness.data.fingerprint import Fact, FileFacts, OnProgress, attempt, content_hash, raise_first, whole
+from harness.data.image_file import ImageFact, check_image, image_size, read_rgb
 from harness.data.label_list import read_label_list
-from harness.data.palette import IGNORE, read_mask, voc_palette
+from harness.data.official_splits import OfficialSplits
+from harness.data.palette import MaskFact, check_mask, read_mask, require_classes, voc_palette
 from harness.errors import InputError, nearest
 
 LabelSource = Literal["annotations", "masks"]
@@ -35,6 +37,8 @@ class Dataset(ABC):
     """A dataset on disk. Reading is thread-safe, and an instance may be sent to worker processes.
 
     A subclass must give `name`, `classes`, `splits` and the abstract methods; all paths are its own affair.
+    It may give `official_splits`, `unlabelled_splits` (without labels and masks by nature) and `gray_images`
+    (whether some of the official images are gray).
 
     Args:
         root: the dataset's own folder.
@@ -47,12 +51,15 @@ class Dataset(ABC):
         splits: names of the splits that may be asked for.
         palette: (256, 3) uint8 RGB colours of masks.
         notices: sentences on what differs from the official data, filled while the dataset is used.
+        facts: what is remembered of files between runs.
     """
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
     splits: ClassVar[tuple[str, ...]]
     unlabelled_splits: ClassVar[tuple[str, ...]] = ()
+    official_splits: ClassVar[OfficialSplits] = {}
+    gray_images: ClassVar[bool] = True
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         self.root = root.resolve()
@@ -62,7 +69,7 @@ class Dataset(ABC):
         self._ids: dict[str, tuple[str, ...]] = {}
         self._labels: dict[str, NDArray[np.float32]] = {}
         place = hashlib.blake2b(str(self.root).encode(), digest_size=8).hexdigest()
-        self._facts = FileFacts(self.root, (cache or data_cache()) / "facts" / f"{self.name}-{place}.json")
+        self.facts = FileFacts(self.root, (cache or data_cache()) / "facts" / f"{self.name}-{place}")
 
     @classmethod
     def open(
@@ -89,9 +96,10 @@ class Dataset(ABC):
         return len(self.classes) - 1
 
     @property
-    @abstractmethod
     def official(self) -> bool:
-        """Whether these are the official lists and nothing was replaced."""
+        """Whether all lists are the official ones, and nothing that was used was found to differ."""
+        lists = [split for split in self.official_splits if self.has_list(split)]
+        return bool(lists) and not self.notices and all(self.has_official_ids(split) for split in lists)
 
     @abstractmethod
     def image_path(self, image_id: str) -> Path:
@@ -135,6 +143,18 @@ class Dataset(ABC):
             )
         return split
 
+    def has_list(self, split: str) -> bool:
+        """Return whether a split has a list of its own."""
+        return split in self.splits
+
+    def has_official_ids(self, split: str) -> bool:
+        """Return whether a split has the ids of the official one, in any order (errors as `ids`)."""
+        official = self.official_splits.get(self.resolve_split(split))
+        ids = self.ids(split)
+        if official is None or official.images != len(ids):
+            return False
+        return official.ids in (None, content_hash(sorted(ids)))
+
     def ids(self, split: str) -> tuple[str, ...]:
         """Return the image ids of a split, in the order of its list.
 
@@ -177,7 +197,7 @@ class Dataset(ABC):
         """
         path = self.mask_path(image_id, split)
         mask = read_mask(path)
-        self._require_classes(path, mask)
+        require_classes(path, mask.tobytes(), self.num_classes)
         return mask
 
     def check(
@@ -191,6 +211,7 @@ class Dataset(ABC):
 
         Every listed image is there and whole; every annotation is there and names known classes (but for
         splits that have none by nature); every mask that is there has its image's size and known labels.
+        Masks other than the official ones are allowed, with a notice.
 
         Args:
             masks_for: splits whose masks must all be there.
@@ -201,17 +222,12 @@ class Dataset(ABC):
         """
         for split in dict.fromkeys([*splits, *masks_for]):
             ids = self.ids(split)
-            sizes = self._images(ids, progress)
+            images = whole(self.image_facts(ids, progress))
             if split not in self.unlabelled_splits:
-                self._annotations(ids, progress)
-            masks = self._masks(ids, split, progress, required=split in masks_for)
-            raise_first(
-                [
-                    wrong_size(self.mask_path(image_id, split), mask, self.image_path(image_id), size)
-                    for image_id, size, mask in zip(ids, sizes, masks, strict=True)
-                    if mask is not None and mask[:2] != size[:2]
-                ]
-            )
+                whole(self.label_facts(ids, progress))
+            masks = whole(self.mask_facts(ids, split, progress, required=split in masks_for))
+            raise_first(self.wrong_sizes(ids, split, images, masks))
+            self._compare_masks(ids, split, masks)
 
     def fingerprint(self, splits: Iterable[str], *, progress: OnProgress | None = None) -> str:
         """Return a hash of lists, image sizes and bytes, image-level labels and decoded masks.
@@ -224,24 +240,72 @@ class Dataset(ABC):
         lines = [f"{self.name} 1", *self.classes]
         for split in sorted({*splits}):
             ids = self.ids(split)
-            images = self._images(ids, progress)
+            images = [list(fact[:3]) for fact in whole(self.image_facts(ids, progress))]
             plain = split in self.unlabelled_splits
-            labels = [None] * len(ids) if plain else self._annotations(ids, progress)
-            masks = self._masks(ids, split, progress)
+            labels = [None] * len(ids) if plain else whole(self.label_facts(ids, progress))
+            masks = whole(self.mask_facts(ids, split, progress))
             lines.append(f"split {split} is {self.resolve_split(split)}: {len(ids)}")
-            lines += [f"{row}" for row in zip(ids, images, labels, masks, strict=True)]
+            lines += [f"{row}" for row in zip(ids, images, labels, map(_mask_line, masks), strict=True)]
         return content_hash(lines)
 
-    def _images(self, ids: Sequence[str], progress: OnProgress | None) -> list[Fact]:
-        """Return [H, W, bytes] per image."""
-        return self._facts.learn("image", [self.image_path(i) for i in ids], check_image, progress)
+    def image_facts(
+        self, ids: Sequence[str], progress: OnProgress | None = None
+    ) -> list[ImageFact | InputError]:
+        """Return what is known of each image, or what is wrong with it."""
+        paths = [self.image_path(image_id) for image_id in ids]
+        found = self.facts.gather("image", paths, check_image, progress)
+        return [fact if isinstance(fact, InputError) else ImageFact(*fact) for fact in found]
 
-    def _annotations(self, ids: Sequence[str], progress: OnProgress | None) -> list[Fact]:
-        """Return the class indices per image."""
+    def label_facts(self, ids: Sequence[str], progress: OnProgress | None = None) -> list[Fact | InputError]:
+        """Return the class indices (ascending, first class 0) of each image, or what is wrong with them."""
         if self.labels == "masks":
-            return [self._derived_labels(image_id) for image_id in ids]
+            return [attempt(self._derived_labels, image_id) for image_id in ids]
         paths = [self.annotation_path(image_id) for image_id in ids]
-        return self._facts.learn("labels", paths, self._read_labels, progress)
+        return self.facts.gather("labels", paths, self._read_labels, progress)
+
+    def mask_facts(
+        self, ids: Sequence[str], split: str, progress: OnProgress | None = None, required: bool = False
+    ) -> list[MaskFact | InputError | None]:
+        """Return what is known of each mask, or what is wrong with it; None where none is nor is required."""
+        paths = [self.mask_path(image_id, split) for image_id in ids]
+        there = [path for path in paths if required or os.path.lexists(path)]
+        check = partial(check_mask, classes=self.num_classes)
+        found = dict(zip(there, self.facts.gather("mask", there, check, progress), strict=True))
+        facts = (found.get(path) for path in paths)
+        return [fact if fact is None or isinstance(fact, InputError) else MaskFact(*fact) for fact in facts]
+
+    def wrong_sizes(
+        self,
+        ids: Sequence[str],
+        split: str,
+        images: Sequence[ImageFact | InputError],
+        masks: Sequence[MaskFact | InputError | None],
+    ) -> list[InputError]:
+        """Return an error per mask that does not fit its image, of those that are both whole."""
+        return [
+            wrong_size(self.mask_path(image_id, split), mask[:2], self.image_path(image_id), image[:2])
+            for image_id, image, mask in zip(ids, images, masks, strict=True)
+            if isinstance(image, ImageFact) and isinstance(mask, MaskFact) and mask[:2] != image[:2]
+        ]
+
+    def masks_hash(self, ids: Sequence[str], masks: Sequence[MaskFact]) -> str:
+        """Return the hash of a split's masks, as in `official_splits`; it does not depend on the order."""
+        return content_hash(f"{(image_id, _mask_line(mask))}" for image_id, mask in sorted(zip(ids, masks)))
+
+    def _compare_masks(self, ids: Sequence[str], split: str, masks: Sequence[MaskFact | None]) -> None:
+        """Give notice of other masks where the official ones are known and the list is the official one."""
+        official = self.official_splits.get(self.resolve_split(split))
+        there = [mask for mask in masks if mask is not None]
+        if official is None or official.masks is None or len(there) < len(masks):
+            return
+        notice = (
+            f"the masks of split '{split}' are not the official ones; results cannot be compared with "
+            "published ones"
+        )
+        if not self.has_official_ids(split) or notice in self.notices:
+            return
+        if self.masks_hash(ids, there) != official.masks:
+            self.notices.append(notice)
 
     @cached_property
     def _mask_labels(self) -> Mapping[str, list[int]]:
@@ -263,24 +327,6 @@ class Dataset(ABC):
             )
         return found
 
-    def _masks(
-        self, ids: Sequence[str], split: str, progress: OnProgress | None, required: bool = False
-    ) -> list[Fact | None]:
-        """Return [H, W, hash of the labels] per mask, None where there is none and none is required."""
-        paths = [self.mask_path(image_id, split) for image_id in ids]
-        there = [path for path in paths if required or path.exists()]
-        facts = dict(zip(there, self._facts.learn("mask", there, self._mask_fact, progress), strict=True))
-        return [facts.get(path) for path in paths]
 
-    def _mask_fact(self, path: Path) -> Fact:
-        mask = read_mask(path)
-        self._require_classes(path, mask)
-        return [*mask.shape, bytes_hash(mask.tobytes())]
-
-    def _require_classes(self, path: Path, mask: NDArray[np.uint8]) -> None:
-        wrong = (mask > self.num_classes) & (mask != IGNORE)
-        if wrong.any():
-            raise InputError(
-                f"the mask {path} holds label {mask[wrong][0]}, but dataset '{self.name}' has labels 0 to "
-                f"{self.num_classes} and {IGNORE}: replace the file"
-            )
+def _mask_line(mask: MaskFact | None) -> list[int | str] | None:
+    return None if mask is None else list(mask[:3])

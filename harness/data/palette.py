@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from harness.data.bad_file import reading
+from harness.data.fingerprint import bytes_hash
 from harness.errors import InputError
 from harness.files import atomic_file
 
 IGNORE = 255
+Colours = Literal["voc", "gray", "other"]
+
+_REMEDY = "complete the dataset or use a split that has masks"
+_MODES = {"I;16": "16-bit numbers", "I": "16-bit numbers", "1": "one bit per pixel"}
+
+
+class MaskFact(NamedTuple):
+    """What is known of a mask.
+
+    Attributes:
+        height, width: in pixels.
+        labels: hash of the (H, W) labels.
+        colours: the palette; `gray` where there is none.
+    """
+
+    height: int
+    width: int
+    labels: str
+    colours: Colours
 
 
 def voc_palette() -> NDArray[np.uint8]:
@@ -48,20 +72,65 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing, unreadable, or holds colours instead of labels.
     """
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            # For a palette image this takes the indices, which are the labels, not the colours.
-            mask = np.array(image)
-    except FileNotFoundError:
+    with reading("mask", path, _REMEDY), Image.open(path) as image:
+        _require_labels(path, image)
+        # For a palette image this takes the indices, which are the labels, not the colours.
+        return np.array(image)
+
+
+def check_mask(path: Path, classes: int) -> MaskFact:
+    """Return what is known of a mask whose labels are 0 to `classes` or 255.
+
+    Raises:
+        InputError: as `read_mask`, or it holds another label.
+    """
+    with reading("mask", path, _REMEDY), Image.open(path) as image:
+        _require_labels(path, image)
+        labels = image.tobytes()
+        fact = MaskFact(image.height, image.width, bytes_hash(labels), _colours(image))
+    require_classes(path, labels, classes)
+    return fact
+
+
+def require_classes(path: Path, labels: bytes, classes: int) -> None:
+    """Check that the labels of the mask at `path`, a byte each, are 0 to `classes` or 255.
+
+    Raises:
+        InputError: one is not.
+    """
+    strange = labels.translate(None, _known(classes))
+    if strange:
         raise InputError(
-            f"there is no mask {path}: complete the dataset or use a split that has masks"
-        ) from None
-    # Pillow reports broken PNG chunks as SyntaxError.
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"the mask {path} cannot be read ({error}): replace the file") from error
-    if mode not in ("P", "L"):
-        raise InputError(
-            f"the mask {path} holds {mode} colours, not labels: replace it by an 8-bit palette or gray PNG"
+            f"the mask {path} holds label {strange[0]}, but labels are 0 to {classes} and {IGNORE}: replace "
+            "the file"
         )
-    return mask
+
+
+@functools.cache
+def _known(classes: int) -> bytes:
+    return bytes([*range(classes + 1), IGNORE])
+
+
+def _require_labels(path: Path, image: Image.Image) -> None:
+    if image.format != "PNG":
+        found = f"is a {image.format} file"
+    elif image.mode not in ("P", "L"):
+        found = f"holds {_MODES.get(image.mode, image.mode + ' colours')}, not labels"
+    # Pillow stretches gray values of fewer bits over 0 to 255.
+    elif image.mode == "L" and isinstance(image, PngImageFile) and image.tile[0].args != "L":
+        found = "holds gray values of fewer than 8 bits"
+    else:
+        return
+    raise InputError(f"the mask {path} {found}: replace it by an 8-bit palette or gray PNG")
+
+
+def _colours(image: Image.Image) -> Colours:
+    if image.palette is None:
+        return "gray"
+    palette = image.palette.palette
+    return "voc" if _voc_bytes().startswith(bytes(palette)) else "other"
+
+
+@functools.cache
+def _voc_bytes() -> bytes:
+    return voc_palette().tobytes()

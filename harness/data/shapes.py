@@ -19,6 +19,7 @@ from filelock import FileLock
 from harness.data.cache import data_cache
 from harness.data.dataset import LabelSource
 from harness.data.fingerprint import OnProgress
+from harness.data.official_splits import SHAPES_SPLITS, OfficialSplits
 from harness.data.palette import voc_palette
 from harness.data.png import encode_png
 from harness.data.shapes_scene import CLASSES, Scene, draw_scene
@@ -65,6 +66,7 @@ class Shapes(VOC):
     classes: ClassVar[tuple[str, ...]] = ("background", *CLASSES)
     splits: ClassVar[tuple[str, ...]] = ("train", "train_aug", "val")
     unlabelled_splits: ClassVar[tuple[str, ...]] = ()
+    official_splits: ClassVar[OfficialSplits] = SHAPES_SPLITS
     image_suffix = ".png"
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
@@ -87,8 +89,8 @@ class Shapes(VOC):
 
     @property
     def official(self) -> bool:
-        """Whether seed, sizes and version are the default ones."""
-        return self.spec == ShapesSpec()
+        """Whether seed, sizes and version are the default ones, and nothing was found to differ."""
+        return self.spec == ShapesSpec() and super().official
 
 
 def default_root(cache: Path | None = None) -> Path:

@@ -18,19 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from harness.data.dataset import Dataset, LabelSource
-from harness.data.fingerprint import content_hash
+from harness.data.official_splits import VOC_SPLITS, OfficialSplits
 from harness.errors import InputError, nearest
 from harness.files import atomic_file
 
 _LISTS = Path("ImageSets") / "Segmentation"
-
-# Number of ids and `content_hash` of the sorted ids of the official lists (copies differ in order).
-OFFICIAL_LISTS = {
-    "train": (1464, "9c29856e0d7edd24e4af87df537cd9b8"),
-    "val": (1449, "dd676ac12398b31c8513967fab4c25f0"),
-    "train_aug": (10582, "f64d0f86f96ad845cc7509dd934522e1"),
-    "test": (1456, "058470a8f476bdb9c32a14d6b853b053"),
-}
 
 
 class VOC(Dataset):
@@ -51,20 +43,16 @@ class VOC(Dataset):
     )  # fmt: skip
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "train_aug", "test")
     unlabelled_splits: ClassVar[tuple[str, ...]] = ("test",)
+    official_splits: ClassVar[OfficialSplits] = VOC_SPLITS
+    gray_images = False
     image_suffix: ClassVar[str] = ".jpg"
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         super().__init__(find_voc(root), cache, labels)
         self._has_aug_masks = (self.root / "SegmentationClassAug").is_dir()
 
-    @property
-    def official(self) -> bool:
-        """Whether every list on disk is the official one and no split had to stand for another."""
-        there = [split for split in OFFICIAL_LISTS if self._list_path(split).is_file()]
-        return not self.notices and all(
-            (len(self.ids(split)), content_hash(sorted(self.ids(split)))) == OFFICIAL_LISTS[split]
-            for split in there
-        )
+    def has_list(self, split: str) -> bool:
+        return self._list_path(split).is_file()
 
     def resolve_split(self, split: str) -> str:
         """Return `train` for `train_aug` where the latter has no list, and give notice of it."""

@@ -15,11 +15,15 @@ from harness.errors import InputError
 from tests.unit.voc_tree import TRAIN, make_voc, write_annotation, write_list
 
 SPLITS = ["train", "val"]
+LONG_AGO = 10**18  # nanoseconds; a time at which files were settled
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return make_voc(tmp_path / "a")
+    root = make_voc(tmp_path / "a")
+    for path in root.rglob("*.*"):
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    return root
 
 
 def fingerprint(root: Path, splits: list[str] = SPLITS) -> str:
@@ -75,9 +79,10 @@ def test_unchanged_files_are_not_read_again(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}" for i in range(200)]
     for i, path in enumerate(paths):
         path.write_bytes(b"x" * i)
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
     calls: list[Path] = []
     progress: list[tuple[int, int]] = []
-    store = tmp_path / "store" / "facts.json"
+    store = tmp_path / "store"
     learn = counting(calls)
     assert FileFacts(tmp_path, store).learn("size", paths, learn, lambda *p: progress.append(p)) == list(
         range(200)
@@ -85,7 +90,7 @@ def test_unchanged_files_are_not_read_again(tmp_path: Path) -> None:
     assert progress[-1] == (200, 200)
     calls.clear()
     paths[3].write_bytes(b"longer")
-    os.utime(paths[5], ns=(1, 1))
+    os.utime(paths[5], ns=(LONG_AGO, LONG_AGO + 1))
     facts = FileFacts(tmp_path, store)
     assert facts.learn("size", paths, learn)[3] == 6
     assert sorted(calls) == [paths[3], paths[5]]
@@ -94,20 +99,22 @@ def test_unchanged_files_are_not_read_again(tmp_path: Path) -> None:
 
 
 def test_first_failure_is_raised_with_the_number_of_the_others(tmp_path: Path) -> None:
-    facts = FileFacts(tmp_path, tmp_path / "facts.json")
+    facts = FileFacts(tmp_path, tmp_path / "store")
     with pytest.raises(InputError, match=r"no 0 \(and 99 more like it\)"):
         facts.learn("size", [tmp_path / f"{i}" for i in range(100)], counting([]))
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"version": 0, "facts": {"size:a": ["1 1", 9]}}', "[]"])
+@pytest.mark.parametrize("content", ["", "{", '{"version": 0, "facts": {"a": ["2 1", 9]}}', "[]"])
 def test_unusable_store_is_done_without(tmp_path: Path, content: str) -> None:
-    (tmp_path / "facts.json").write_text(content)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "size.json").write_text(content)
     (tmp_path / "a").write_bytes(b"xy")
-    assert FileFacts(tmp_path, tmp_path / "facts.json").learn("size", [tmp_path / "a"], counting([])) == [2]
+    os.utime(tmp_path / "a", ns=(1, 1))
+    assert FileFacts(tmp_path, tmp_path / "store").learn("size", [tmp_path / "a"], counting([])) == [2]
 
 
 def test_store_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"xy")
     (tmp_path / "file").touch()
-    facts = FileFacts(tmp_path, tmp_path / "file" / "facts.json")
+    facts = FileFacts(tmp_path, tmp_path / "file" / "store")
     assert facts.learn("size", [tmp_path / "a"], counting([])) == [2]
