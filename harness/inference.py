@@ -11,7 +11,7 @@ import torch
 from mmseg.registry import TRANSFORMS
 
 from harness.data.transforms import scale_flip_stack
-from harness.ops.cam import FlipFusion, HighRes, cam_scores, fuse_flips
+from harness.ops.cam import FlipFusion, HighRes, Normalisation, cam_scores, fuse_flips
 from harness.registry import INFERENCES
 
 Image = npt.NDArray[np.uint8]
@@ -38,23 +38,29 @@ class Inference(Protocol):
 
 @INFERENCES.register_module()
 class MultiScaleCAM:
-    """Class activation maps over scales and mirror images (vwe spec section 7; irn spec A.3).
+    """Class activation maps over scales and mirror images (specs: vwe 7, irn A.3, hsc 7, rtc 8.1).
 
     Args:
         scales: factors of the image size.
-        flip_fusion: how the pair of image and mirror is fused: `max` (VWE) or `sum` (IRNet's CAM).
-        high_res: `direct` resizes each map to the image (VWE); `pad16` to the next multiple of 16 and cuts.
+        flip_fusion: how the pair of image and mirror is fused: `max` (VWE) or `sum` (all others).
+        high_res: `direct` resizes each map to the image; `pad16` to the next multiple of 16 and cuts (IRNet).
+        normalisation: of each class: by its maximum (`max`), or by minimum and maximum (`min_max`: SEAM).
     """
 
     kind: Literal["cam", "logits"] = "cam"
     needs_labels = True
 
     def __init__(
-        self, scales: Sequence[float], flip_fusion: FlipFusion = "max", high_res: HighRes = "direct"
+        self,
+        scales: Sequence[float],
+        flip_fusion: FlipFusion = "max",
+        high_res: HighRes = "direct",
+        normalisation: Normalisation = "max",
     ) -> None:
         self.scales = tuple(scales)
         self.flip_fusion = flip_fusion
         self.high_res = high_res
+        self.normalisation = normalisation
 
     def prepare(
         self, image: Image, labels: npt.NDArray[np.float32] | None
@@ -75,7 +81,7 @@ class MultiScaleCAM:
         for stack in stacks:
             pair = model(torch.from_numpy(stack).to(device), mode="tensor")
             maps.append(fuse_flips(pair, self.flip_fusion)[None])
-        (scores,) = cam_scores(maps, torch.tensor(labels)[None], size, self.high_res)
+        (scores,) = cam_scores(maps, torch.tensor(labels)[None], size, self.high_res, self.normalisation)
         return {
             "keys": scores.keys.cpu().numpy(),
             "cam": scores.cam.float().cpu().numpy(),

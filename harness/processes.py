@@ -36,7 +36,8 @@ def map_unordered(
 
     Args:
         function: module-level function of one item.
-        items: what to work on; only a few are taken ahead.
+        items: what to work on; only a few are taken ahead, the first when the workers are there, so that an
+            iterator may use threads or a GPU, which must not be forked.
         workers: number of processes; with 1 everything runs in this process.
         initializer: called once in every worker, with `arguments`, before the first item.
 
@@ -55,6 +56,7 @@ def map_unordered(
         initializer=_begin_worker,
         initargs=(os.getpid(), initializer, arguments),
     ) as pool:
+        pool.submit(os.getpid).result()
         source = iter(items)
         pending: dict[Future[Result], Item] = {}
         try:

@@ -1,11 +1,12 @@
 """From the raw activation maps of several scales and flips to the CAMs that are stored and evaluated.
 
-Sources: spec `irn` section A.3 (flips summed, 'pad16') and spec `vwe` section 7 (flips' maximum, 'direct').
+Sources: spec `irn` section A.3 (flips summed, 'pad16'), spec `vwe` section 7 (flips' maximum, 'direct'), spec
+`hsc` section 7 and spec `rtc` section 8.1 (flips summed, 'direct').
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 FlipFusion = Literal["max", "sum"]
 HighRes = Literal["direct", "pad16"]
+Normalisation = Literal["max", "min_max"]
 EPS = 1e-5
 
 
@@ -24,7 +26,7 @@ class CAMScores:
 
     Attributes:
         keys: (K,) int64 class indices without background, ascending.
-        cam: (K, ceil(H/4), ceil(W/4)) float32, each class divided by its maximum.
+        cam: (K, ceil(H/4), ceil(W/4)) float32, each class normalised.
         high_res: (K, H, W) float32, likewise; not an upsampled `cam`.
     """
 
@@ -71,8 +73,29 @@ def divide_by_maximum(cam: Tensor) -> Tensor:
     return cam / (cam.amax(dim=(-2, -1), keepdim=True) + EPS)
 
 
+def stretch(cam: Tensor) -> Tensor:
+    """(C, h, w) CAMs, each class stretched to [0, 1] by its minimum and maximum (spec `rtc`, section 8.1).
+
+    The minimum itself becomes slightly negative, as released.
+    """
+    cam = cam.clamp_min(0)
+    high, low = cam.amax((-2, -1), keepdim=True), cam.amin((-2, -1), keepdim=True)
+    cam = torch.where(cam < low + EPS, 0.0, cam)
+    return (cam - low - EPS) / (high - low + EPS)
+
+
+NORMALISATIONS: dict[Normalisation, Callable[[Tensor], Tensor]] = {
+    "max": divide_by_maximum,
+    "min_max": stretch,
+}
+
+
 def cam_scores(
-    maps: Sequence[Tensor], labels: Tensor, size: tuple[int, int], high_res: HighRes
+    maps: Sequence[Tensor],
+    labels: Tensor,
+    size: tuple[int, int],
+    high_res: HighRes,
+    normalisation: Normalisation = "max",
 ) -> list[CAMScores]:
     """Fuse the scales of a batch of equally large images, for the classes that each image has.
 
@@ -81,6 +104,7 @@ def cam_scores(
         labels: (N, C) multi-hot image-level labels.
         size: H, W of the images.
         high_res: see `fuse_scales`.
+        normalisation: `max` divides each class by its maximum, `min_max` see `stretch`.
 
     Returns:
         One entry per image; K = 0 where the image has no class.
@@ -89,7 +113,8 @@ def cam_scores(
     present = labels.to(maps[0].device) > 0
     quarter, full = fuse_scales([scale_map[present] for scale_map in maps], size, high_res)
     counts = present.sum(dim=1).tolist()
-    cams, high = divide_by_maximum(quarter).split(counts), divide_by_maximum(full).split(counts)
+    normalise = NORMALISATIONS[normalisation]
+    cams, high = normalise(quarter).split(counts), normalise(full).split(counts)
     return [
         CAMScores(row.nonzero().flatten(), cam, large)
         for row, cam, large in zip(present, cams, high, strict=True)

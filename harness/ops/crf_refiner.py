@@ -26,6 +26,11 @@ CAM_CRF = CRFParameters(
 )
 """CRF of the journal release of VWL on CAMs (vwe spec section 8)."""
 
+ALPHA_CRF = CRFParameters(
+    iterations=8, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10
+)
+"""CRF of HSC's release on CAMs (hsc spec section 7.1); SEAM's has 10 iterations (rtc spec section 8.1)."""
+
 
 @REFINERS.register_module()
 class DenseCRF:
@@ -75,6 +80,34 @@ class CAMDenseCRF:
         return channel_to_label(label, keys)
 
 
+@REFINERS.register_module()
+class CAMAlphaCRF:
+    """CRF on CAMs whose background is (1 - best class)^alpha (hsc spec section 7.1, rtc spec section 8.1).
+
+    The maps are used as they are: they need not sum to 1 over the classes.
+
+    Args:
+        alpha: the smaller, the more background.
+        crf: parameters that differ from the release's.
+    """
+
+    kind = "cpu"
+
+    def __init__(self, alpha: float, crf: Mapping[str, Any] | None = None) -> None:
+        self.alpha = alpha
+        self.parameters = ALPHA_CRF.updated(crf or {})
+
+    def __call__(self, image: Image, scores: Scores) -> Mask:
+        """Mask of an image (H, W, 3) uint8 RGB from `scores['keys']` (K,) and `['high_res']` (K, H, W)."""
+        keys = scores["keys"]
+        if not len(keys):
+            return np.zeros(image.shape[:2], dtype=np.uint8)
+        label, _ = crf_from_probabilities(
+            image, with_alpha_background(scores["high_res"], self.alpha), self.parameters
+        )
+        return channel_to_label(label, keys)
+
+
 def segmentation_probability(
     logits: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
@@ -90,6 +123,12 @@ def cam_probability(maps: npt.NDArray[np.float32], background: float) -> npt.NDA
 def with_background(maps: npt.NDArray[np.float32], background: float) -> npt.NDArray[np.float32]:
     """Class maps (K, H, W) behind a constant background map: (K+1, H, W)."""
     return np.pad(maps, ((1, 0), (0, 0), (0, 0)), constant_values=background)
+
+
+def with_alpha_background(maps: npt.NDArray[np.float32], alpha: float) -> npt.NDArray[np.float32]:
+    """Class maps (K, H, W) in [0, 1] behind a background of (1 - best class)^alpha: (K+1, H, W)."""
+    background = np.clip(1 - maps.max(0, keepdims=True), 0, None) ** alpha
+    return np.concatenate([background.astype(np.float32), maps])
 
 
 def channel_to_label(channel: npt.NDArray[np.integer], keys: npt.NDArray[np.integer]) -> Mask:

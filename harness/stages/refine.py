@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,21 +32,23 @@ def run(context: StageContext) -> StageResult:
     context.import_modules()
     config = RefineStage.model_validate(context.request.config)
     refiner = REFINERS.build(config.refiner)
-    scores = context.input("scores")
     ids = context.ids()
-    require_scores(ids, scores, config.split)
+    scores = context.input("scores") if config.scores else None
+    if scores:
+        require_scores(ids, scores, config.split)
+    require_inputs(refiner, config)
     pending = unfinished(ids, context.artifact.files, ".png")
     done = len(ids) - len(pending)
     context.progress.begin(len(ids), "images", done)
     throughput = Throughput()
     workers = context.request.workers
-    model, device = None, torch.device("cpu")
+    model = None
     if refiner.kind == "model":
-        device = torch.device("cuda" if context.request.gpus and torch.cuda.is_available() else "cpu")
-        model = load_model(context).to(device).eval()
+        model = _model(context)
         workers = 1  # the network runs in this process
-    job = (context.dataset, scores, context.artifact, refiner, model, device)
-    for _ in map_unordered(_refine_image, pending, min(workers, len(pending)), _begin, job):
+    items = _predicted(context, refiner, pending) if refiner.kind == "stream" else pending
+    job = (context.dataset, scores, context.artifact, refiner, model)
+    for _ in map_unordered(_refine_image, items, min(workers, len(pending)), _begin, job):
         done += 1
         throughput.add(1)
         context.progress.update(done)
@@ -55,6 +58,42 @@ def run(context: StageContext) -> StageResult:
         images_per_second=throughput.images_per_second,
         resumed_at=len(ids) - len(pending),
     )
+
+
+def _device(context: StageContext) -> torch.device:
+    return torch.device("cuda" if context.request.gpus and torch.cuda.is_available() else "cpu")
+
+
+def _model(context: StageContext) -> torch.nn.Module:
+    return load_model(context).to(_device(context)).eval()
+
+
+def _predicted(
+    context: StageContext, refiner: Any, ids: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
+    """Ids with what the network makes of their images; begins when the first one is asked for."""
+    model, device = _model(context), _device(context)
+    for image_id in ids:
+        with torch.inference_mode():
+            yield image_id, refiner.predict(context.dataset.read_image(image_id), model, device)
+
+
+def require_inputs(refiner: Any, config: RefineStage) -> None:
+    """Check that a refiner gets what its kind needs.
+
+    Raises:
+        InputError: scores or a checkpoint are missing or would not be used.
+    """
+    needs_scores, needs_checkpoint = refiner.kind != "stream", refiner.kind != "cpu"
+    for name, given, needed in (
+        ("scores", config.scores, needs_scores),
+        ("checkpoint", config.checkpoint, needs_checkpoint),
+    ):
+        if needed != (given is not None):
+            raise InputError(
+                f"the refiner {type(refiner).__name__} {'needs' if needed else 'has no use for'} '{name}': "
+                f"{'name the stage that makes it' if needed else 'remove it'} in the refine stage"
+            )
 
 
 def require_scores(ids: Any, artifact: Artifact, split: str) -> None:
@@ -71,21 +110,23 @@ def require_scores(ids: Any, artifact: Artifact, split: str) -> None:
         )
 
 
-def _begin(
-    dataset: Dataset, scores: Artifact, output: Artifact, refiner: Any, model: Any, device: torch.device
-) -> None:
-    if model is None:
+def _begin(dataset: Dataset, scores: Artifact | None, output: Artifact, refiner: Any, model: Any) -> None:
+    if refiner.kind == "cpu":
         torch.set_num_threads(1)  # parallel over images, one core each
-    _worker.update(dataset=dataset, scores=scores, output=output, refiner=refiner, model=model, device=device)
+    _worker.update(dataset=dataset, scores=scores, output=output, refiner=refiner, model=model)
 
 
-def _refine_image(image_id: str) -> None:
+def _refine_image(item: str | tuple[str, Mapping[str, np.ndarray]]) -> None:
+    """Write the mask of an image; its scores come with it or lie in the artifact."""
     dataset, refiner, model = _worker["dataset"], _worker["refiner"], _worker["model"]
+    if isinstance(item, str):
+        image_id, scores = item, load_scores(_worker["scores"].files / f"{item}.npz")
+    else:
+        image_id, scores = item
     image = dataset.read_image(image_id)
-    scores = load_scores(_worker["scores"].files / f"{image_id}.npz")
     if model is None:
         mask = refiner(image, scores)
     else:
         with torch.inference_mode():
-            mask = refiner(image, scores, model, _worker["device"])
+            mask = refiner(image, scores, model, next(model.parameters()).device)
     write_mask(_worker["output"].files / f"{image_id}.png", mask.astype(np.uint8), dataset.palette)

@@ -1,0 +1,5 @@
+"""Method `hsc`: hierarchical semantic contrast."""
+
+from methods.hsc.model import HSC
+
+__all__ = ["HSC"]
