@@ -8,8 +8,6 @@ from statistics import fmean, stdev
 from harness.record import RunRecord
 from harness.report import Metric
 from leaderboard.board import (
-    NUMBERS,
-    PRIMARY_SPLIT,
     Board,
     Cell,
     Column,
@@ -20,6 +18,7 @@ from leaderboard.board import (
     column_of,
     percent,
     published_column,
+    sort_columns,
 )
 from leaderboard.costs import costs_of, hardware_name
 from leaderboard.grouping import Setup, final_network, group_runs
@@ -76,16 +75,11 @@ def _dataset_board(dataset: str, groups: Groups, results: tuple[PublishedResult,
     }
     return DatasetBoard(
         dataset=dataset,
-        columns=tuple(sorted(columns.values(), key=_column_order)),
+        columns=sort_columns(columns.values()),
         ranked=tuple(_placed(entry, rank, best) for entry, rank in zip(full, _ranks(full))),
         unranked=tuple(sorted((entry for entry in entries if entry.marks), key=_sort_key)),
         published=results,
     )
-
-
-def _column_order(column: Column) -> tuple[int, bool, str, bool]:
-    number = NUMBERS.index(column.number)
-    return number, column.split != PRIMARY_SPLIT[column.number], column.split, column.chosen == "fixed"
 
 
 def _sort_key(entry: Entry) -> tuple[int, float, str, float]:
@@ -150,6 +144,7 @@ def _reference(run: RunRecord) -> RunReference:
         dirty=run.code.dirty,
         hardware=hardware_name(run.hardware),
         executor=run.environment.executor,
+        costs=costs_of([run]),
     )
 
 

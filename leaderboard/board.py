@@ -6,6 +6,7 @@ makes it from records.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -89,7 +90,7 @@ class Cell(_Frozen):
 
 
 class RunReference(_Frozen):
-    """Which record a value comes from: `runs/<run_id>/record.json` in the work folder."""
+    """Which record a value comes from (`runs/<run_id>/record.json` in the work folder), and what it cost."""
 
     run_id: str
     seed: int
@@ -98,6 +99,7 @@ class RunReference(_Frozen):
     dirty: bool | None
     hardware: str
     executor: str
+    costs: Costs
 
 
 class Entry(_Frozen):
@@ -202,6 +204,22 @@ def column(number: str, split: str, chosen: Chosen) -> Column:
         number=number,
         split=split,
         chosen=chosen,
+    )
+
+
+def sort_columns(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """Columns in the order of the pipeline, without repetitions: usual splits and best thresholds first."""
+    unique = {column.id: column for column in columns}
+    return tuple(
+        sorted(
+            unique.values(),
+            key=lambda column: (
+                column.split != PRIMARY_SPLIT[column.number],
+                NUMBERS.index(column.number),
+                column.split,
+                column.chosen == "fixed",
+            ),
+        )
     )
 
 

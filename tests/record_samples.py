@@ -18,10 +18,13 @@ from harness.record import (
 from harness.report import Metric, Protocol, Report
 
 
-def metric(number: str, value: float, chosen: str = "none", threshold: float | None = None) -> Metric:
-    """A number with a protocol."""
+def metric(
+    number: str, value: float, chosen: str = "none", threshold: float | None = None, split: str | None = None
+) -> Metric:
+    """A number with a protocol, on the split that the number is usually about."""
+    split = split or ("train" if number in ("seed", "pseudo") else "val")
     protocol = Protocol.model_validate(
-        {"dataset": "voc", "split": "val", "images": 1449, "ground_truth": "official", "threshold": chosen}
+        {"dataset": "voc", "split": split, "images": 1449, "ground_truth": "official", "threshold": chosen}
     )
     return Metric.model_validate(
         {

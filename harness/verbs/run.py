@@ -93,4 +93,4 @@ def run(
         again = "without --from and --force " if from_ or force else ""
         fail(f"interrupted; the same command {again}resumes where it stopped")
         raise typer.Exit(130) from None
-    show_leaderboard(work_dir, record.dataset.name)
+    show_leaderboard(work_dir, record.dataset.name, record.run_id)

@@ -1,112 +1,79 @@
-"""The leaderboard: who is first, what is shown, and what a run that is not a full one says of itself."""
+"""The leaderboard in a terminal: the steps of the pipeline side by side, in 80 columns."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from harness.record import RunRecord
-from leaderboard.table import leaderboard_rows, render_markdown, render_terminal
+from leaderboard.aggregate import make_board
+from leaderboard.table import terminal_table
 from tests.record_samples import metric, record, stage
 
 
-def run(method: str, seg: float | None = None, seed: float | None = None, **changes: Any) -> RunRecord:
-    stages = []
-    if seed is not None:
-        stages.append(stage("seeds", metric("seed", seed, "best of sweep", 0.13)))
-    if seg is not None:
-        stages.append(stage("seg_eval", metric("seg", seg)))
-    return record(*stages, method=method, run_id=f"run of {method}", **changes)
-
-
-def methods(*records: RunRecord) -> list[str]:
-    return [row.method for row in leaderboard_rows(records)]
-
-
-def test_the_best_segmentation_is_first_and_seeds_alone_come_after_it() -> None:
-    found = methods(
-        run("good seeds only", seed=0.9), run("second", 0.6, 0.1), run("first", 0.7), run("seeds", seed=0.5)
+def full_run(method: str, shift: float = 0.0, seed: int = 0, **changes: Any) -> RunRecord:
+    return record(
+        stage(
+            "seeds",
+            metric("seed", 0.5 + shift, "best of sweep", 0.15),
+            metric("seed", 0.48, "fixed", 0.2),
+            seconds=3600,
+        ),
+        stage("pseudo_eval", metric("pseudo", 0.66 + shift)),
+        stage("seg_eval", metric("seg", 0.664 + shift)),
+        stage("seg_crf_eval", metric("seg_crf", 0.670 + shift)),
+        method=method,
+        run_id=f"{method}-{seed}",
+        seed=seed,
+        **changes,
     )
-    assert found == ["first", "second", "good seeds only", "seeds"]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"smoke": True}, {"limit": 4}, {"overrides": ["a=1"]}, {"dataset": {"official": False}}]
-)
-def test_runs_that_are_no_full_ones_come_after_all_full_ones(changes: dict[str, Any]) -> None:
-    assert methods(run("shortened", 0.9, **changes), run("full", 0.1)) == ["full", "shortened"]
-
-
-def test_datasets_are_not_compared_with_each_other() -> None:
-    rows = leaderboard_rows([run("a", 0.1), run("b", 0.9, dataset={"name": "shapes"}), run("c", 0.2)])
-    assert [(row.dataset, row.method) for row in rows] == [("shapes", "b"), ("voc", "c"), ("voc", "a")]
-
-
-@pytest.mark.parametrize("state", ["running", "failed", "interrupted", "timeout", "wrong input"])
-def test_only_finished_runs_count(state: str) -> None:
-    assert methods(run("unfinished", 0.9, state=state), run("finished", 0.1)) == ["finished"]
-
-
-def test_the_same_work_is_one_row_however_often_it_was_asked_for() -> None:
-    first, again = run("vwe", 0.6, 0.5), run("vwe", 0.6, 0.5, started=datetime(2022, 1, 1, tzinfo=UTC))
-    again.run_id = "again"
-    only = again.model_copy(deep=True)
-    only.run_id, only.stages[0].report = "only", None
-    assert [row.run for row in leaderboard_rows([first, again, only])] == ["again"]
-    assert [row.run for row in leaderboard_rows([only, again, first])] == ["again"]
-
-
-def test_runs_with_another_key_are_another_row() -> None:
-    first, other = run("vwe", 0.6), run("vwe", 0.5)
-    other.stages[0].key = "another seed"
-    assert len(leaderboard_rows([first, other])) == 2
-
-
-def test_numbers_are_percent_and_thresholds_are_named() -> None:
-    (row,) = leaderboard_rows(
-        [
-            record(
-                stage(
-                    "seeds",
-                    metric("seed", 0.57125, "best of sweep", 0.13),
-                    metric("seed", 0.5, "fixed", 0.2),
-                    seconds=3600,
-                    memory=1 << 30,
-                    joules=3600.0,
-                ),
-                stage("seg", seconds=61, memory=3 << 30, joules=7200.0),
-                variant="vwl_memory",
-            )
-        ]
-    )
-    assert (row.seed, row.seed_fixed, row.pseudo, row.seg) == ("57.1 @0.13", "50.0 @0.2", "-", "-")
-    assert (row.time, row.memory, row.energy) == ("1:01:01", "3.0 GiB", "3 Wh")
-    assert (row.method, row.notes) == ("vwe (vwl_memory)", "-")
-
-
-def test_energy_is_absent_without_a_gpu() -> None:
-    assert leaderboard_rows([run("vwe", 0.6)])[0].energy == "-"
-
-
-def test_markdown_has_as_many_cells_in_every_line_whatever_a_name_holds() -> None:
-    lines = render_markdown(leaderboard_rows([run("a|b", 0.6)])).splitlines()
-    assert len(lines) == 3
-    assert "a\\|b" in lines[2]
-    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
-
-
-def test_an_empty_leaderboard_is_a_table_without_rows() -> None:
-    assert len(render_markdown(leaderboard_rows([])).splitlines()) == 2
-
-
-def test_the_terminal_leaves_out_columns_that_nobody_has_numbers_in() -> None:
-    console = Console(width=200)
+def shown(*records: RunRecord, current: str | None = None) -> list[str]:
+    (board,) = make_board(records).only("voc").datasets
+    console = Console(width=80, color_system=None)
     with console.capture() as capture:
-        console.print(render_terminal(leaderboard_rows([run("vwe", 0.6)]), "mIoU (%) on voc"))
-    text = capture.get()
-    assert "60.0" in text
-    assert "pseudo" not in text
-    assert "energy" not in text
+        console.print(terminal_table(board, current))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_the_steps_of_the_pipeline_stand_side_by_side() -> None:
+    other = [full_run("other", 0.01 * (1 + seed), seed) for seed in (0, 1, 2)]
+    table = shown(*other, full_run("vwe"), full_run("short", 0.3, limit=4), current="vwe-0")
+    assert table == [
+        "mIoU (%) on voc",
+        "",
+        " # method      n seed (best)   → pseudo       → seg   → seg+CRF  time",
+        " ────────────────────────────────────────────────────────────────────",
+        " 1 other       3  52.0 ± 1.0 68.0 ± 1.0  68.4 ± 1.0  69.0 ± 1.0 1.1 h",
+        " 2 ▸ vwe       1        50.0       66.0        66.4        67.0 1.1 h",
+        "     published                          66.3 (+0.1) 67.2 (-0.2)",
+        "",
+        " - short [a]   1        80.0       96.0        96.4        97.0 1.1 h",
+        "",
+        "[a] limit 4",
+    ]
+
+
+def test_columns_that_nobody_has_numbers_in_are_left_out() -> None:
+    table = shown(record(stage("seeds", metric("seed", 0.5, "best of sweep", 0.1)), method="other"))
+    assert table[2].split() == ["#", "method", "seed", "(best)", "time"]
+
+
+def test_a_number_on_another_split_is_shown_where_the_usual_one_is_missing() -> None:
+    table = shown(record(stage("eval", metric("pseudo", 0.5, split="train_aug")), method="other"))
+    assert "pseudo train_aug" in table[2]
+
+
+def test_published_numbers_of_another_protocol_are_marked_and_not_subtracted() -> None:
+    table = "\n".join(shown(full_run("irn")))
+    assert "63.5*" in table
+    assert "63.5* (" not in table
+    assert "* another protocol than ours, or one that is not stated" in table
+
+
+def test_entries_with_the_same_remarks_share_a_footnote() -> None:
+    table = shown(full_run("a", limit=4), full_run("b", limit=4), full_run("c", overrides=["x=1"]))
+    assert table[-2:] == ["[a] limit 4", "[b] --set x=1"]
+    assert sum("[a]" in line for line in table) == 3
