@@ -105,15 +105,22 @@ class InferStage(StageConfig):
 
 
 class RefineStage(StageConfig):
-    """Turn scores into masks, with or without a trained network."""
+    """Turn scores into masks, with or without a trained network; or images into masks, with one."""
 
     type: Literal["refine"]
-    scores: str
+    scores: str | None = None
     checkpoint: str | None = None
     refiner: Component
 
+    @model_validator(mode="after")
+    def _some_input(self) -> RefineStage:
+        if self.scores is None and self.checkpoint is None:
+            raise ValueError("give scores, a checkpoint, or both")
+        return self
+
     def inputs(self) -> dict[str, str]:
-        return {"scores": self.scores} | ({"checkpoint": self.checkpoint} if self.checkpoint else {})
+        given = {"scores": self.scores, "checkpoint": self.checkpoint}
+        return {role: stage for role, stage in given.items() if stage is not None}
 
 
 class Sweep(_Strict):
