@@ -20,7 +20,6 @@ import numpy as np
 
 from harness.data.coco_classes import CLASSES, LABEL_OF_CATEGORY
 from harness.data.coco_masks import Region
-from harness.data.fingerprint import OnProgress
 from harness.errors import InputError
 
 _BLOCK = 4 << 20  # bytes read at a time
@@ -49,11 +48,8 @@ class InstancesImage:
     spans: tuple[tuple[int, int], ...]
 
 
-def read_instances(path: Path, progress: OnProgress | None = None) -> list[InstancesImage]:
+def read_instances(path: Path) -> list[InstancesImage]:
     """Return the images of an instances file, ascending by id, those without annotations included.
-
-    Args:
-        progress: told (bytes read, bytes in all).
 
     Raises:
         InputError: the file is missing, truncated or none of COCO 2014's instances; an image or annotation
@@ -62,7 +58,7 @@ def read_instances(path: Path, progress: OnProgress | None = None) -> list[Insta
     contents = _Contents(path)
     try:
         with path.open("rb") as file:
-            for member, item, offset, length in _JSONFile(file, path, progress).members():
+            for member, item, offset, length in _JSONFile(file, path).members():
                 contents.add(member, item, offset, length)
     except FileNotFoundError:
         raise InputError(f"there is no {path}: complete the dataset") from None
@@ -71,16 +67,18 @@ def read_instances(path: Path, progress: OnProgress | None = None) -> list[Insta
     return contents.images()
 
 
-def read_regions(file: BinaryIO, image: InstancesImage) -> list[Region]:
+def read_regions(path: Path, image: InstancesImage) -> list[Region]:
     """Return the regions of an image's annotations, in the order of the file.
 
     Args:
-        file: the instances file that the image was read from.
+        path: the instances file that the image was read from.
     """
     regions = []
-    for offset, length in image.spans:
-        found = json.loads(os.pread(file.fileno(), length, offset))
-        regions.append(Region(found["id"], LABEL_OF_CATEGORY[found["category_id"]], found["segmentation"]))
+    with path.open("rb", buffering=0) as file:
+        for offset, length in image.spans:
+            found = json.loads(os.pread(file.fileno(), length, offset))
+            label = LABEL_OF_CATEGORY[found["category_id"]]
+            regions.append(Region(found["id"], label, found["segmentation"]))
     return regions
 
 
@@ -190,10 +188,9 @@ class _JSONFile:
     the file; the structure of JSON is ASCII.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, progress: OnProgress | None) -> None:
+    def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
         self._path = path
-        self._progress = progress
         self._size = os.fstat(file.fileno()).st_size
         self._text = ""
         self._at = 0  # next character of the text
@@ -268,8 +265,6 @@ class _JSONFile:
         self._start += self._at
         self._text = self._text[self._at :] + block.decode("latin-1")
         self._at = 0
-        if self._progress:
-            self._progress(self._start + len(self._text), self._size)
         return bool(block)
 
     def _broken(self, reason: str) -> InputError:

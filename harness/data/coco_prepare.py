@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, get_args
 
 import numpy as np
 from filelock import FileLock
@@ -22,6 +20,7 @@ from PIL import Image
 
 from harness.data.coco import (
     MARKER,
+    SPLITS,
     SUBSETS,
     VAL_PART,
     find_coco,
@@ -34,6 +33,8 @@ from harness.data.coco import (
 from harness.data.coco_classes import CLASSES
 from harness.data.coco_instances import InstancesImage, read_instances, read_regions
 from harness.data.coco_masks import draw_mask
+from harness.data.dataset import LabelSource
+from harness.data.fingerprint import OnProgress
 from harness.data.image_file import image_size
 from harness.data.label_list import read_label_list, write_label_list
 from harness.data.palette import read_mask
@@ -45,22 +46,25 @@ from harness.processes import map_unordered
 RULE = 1  # by which everything here is derived: raise it with every change to what comes out
 _SHARD = 32  # images per task
 
-OnStep = Callable[[str, int, int], None]
+Files = dict[str, int]
 Labels = Mapping[str, Sequence[int]]
 Origin = Mapping[str, Any]
 
 _worker: dict[str, Path] = {}
 
 
-def derive_coco(root: Path, workers: int | None = None, progress: OnStep | None = None) -> None:
+def derive_coco(root: Path, workers: int, progress: OnProgress | None = None) -> Files:
     """Derive what `harness.data.coco.COCO` needs from COCO's own files; what is there already is kept.
 
     Two processes may do this at once: the second waits and finds the work done.
 
     Args:
         root: the folder that holds `annotations` and the images.
-        workers: processes; default one per core.
-        progress: told (step, done, total) while instances are read (bytes) and masks are drawn (images).
+        workers: processes that draw masks.
+        progress: told (done, total) images while masks are drawn.
+
+    Returns:
+        Bytes of every file that was derived, by its path relative to `root`.
 
     Raises:
         InputError: a file of instances or an image is missing or broken, they do not fit each other, or
@@ -71,7 +75,8 @@ def derive_coco(root: Path, workers: int | None = None, progress: OnStep | None 
         with FileLock(root / ".coco.lock"):
             origins = {subset: _origin(root, subset) for subset in SUBSETS}
             if not _is_done(root, origins):
-                _derive(root, origins, workers or len(os.sched_getaffinity(0)), progress)
+                _derive(root, origins, workers, progress)
+            return _files(root)
     except PermissionError as error:
         raise InputError(
             f"cannot write masks and lists into {root} ({error.strerror}): copy COCO to where you may write"
@@ -99,22 +104,30 @@ def _is_done(root: Path, origins: Mapping[str, Origin]) -> bool:
     return read_label_list(label_path(root, "masks"), len(CLASSES) - 1).keys() <= masks
 
 
-def _derive(root: Path, origins: Mapping[str, Origin], workers: int, progress: OnStep | None) -> None:
+def _derive(root: Path, origins: Mapping[str, Origin], workers: int, progress: OnProgress | None) -> None:
     (root / MARKER).unlink(missing_ok=True)
-    images = {subset: _read_images(root, subset, progress) for subset in SUBSETS}
-    labels: dict[str, Sequence[int]] = {}
+    images = {subset: _read_images(root, subset) for subset in SUBSETS}
     for subset in SUBSETS:
         _open_mask_folder(root, subset, origins[subset])
-        labels |= _draw_masks(root, subset, images[subset], workers, progress)
+    every = [*images["train2014"], *images["val2014"]]
+    labels = _draw_masks(root, every, workers, progress)
     written = _write_lists(root, images)
-    written += _write_labels(root, [*images["train2014"], *images["val2014"]], labels)
+    written += _write_labels(root, every, labels)
     files = {str(path.relative_to(root)): file_sha256(path) for path in written}
     write_json(root / MARKER, {"origins": origins, "files": files})
 
 
-def _read_images(root: Path, subset: str, progress: OnStep | None) -> list[InstancesImage]:
+def _files(root: Path) -> Files:
+    derived = [root / MARKER, *(root / "SegmentationClass").glob("*.json")]
+    derived += [list_path(root, split) for split in SPLITS]
+    derived += [label_path(root, source) for source in get_args(LabelSource)]
+    derived += [path for subset in SUBSETS for path in _mask_folder(root, subset).glob("*.png")]
+    return {str(path.relative_to(root)): path.stat().st_size for path in derived}
+
+
+def _read_images(root: Path, subset: str) -> list[InstancesImage]:
     source = _source(root, subset)
-    images = read_instances(source, progress and partial(progress, f"reading {source.name}"))
+    images = read_instances(source)
     for image in images:
         if subset_of(image.id) != subset:
             raise InputError(f"{source} lists {image.id}, which is not of {subset}: get the file again")
@@ -124,16 +137,15 @@ def _read_images(root: Path, subset: str, progress: OnStep | None) -> list[Insta
 
 
 def _draw_masks(
-    root: Path, subset: str, images: Sequence[InstancesImage], workers: int, progress: OnStep | None
+    root: Path, images: Sequence[InstancesImage], workers: int, progress: OnProgress | None
 ) -> Labels:
-    """Make the masks of a subset; return the labels that occur in each."""
+    """Make all masks; return the labels that occur in each."""
     labels: dict[str, Sequence[int]] = {}
-    shards = [tuple(images[start : start + _SHARD]) for start in range(0, len(images), _SHARD)]
-    job = {"root": root, "source": _source(root, subset)}
-    for shard, found in map_unordered(_draw_shard, shards, min(workers, len(shards)), _worker.update, (job,)):
+    shards = [list(images[start : start + _SHARD]) for start in range(0, len(images), _SHARD)]
+    for shard, found in map_unordered(_draw_shard, shards, min(workers, len(shards)), _begin, (root,)):
         labels |= {image.id: shown for image, shown in zip(shard, found, strict=True)}
         if progress:
-            progress(f"drawing masks of {subset}", len(labels), len(images))
+            progress(len(labels), len(images))
     return labels
 
 
@@ -195,20 +207,23 @@ def _write_labels(root: Path, images: Sequence[InstancesImage], of_masks: Labels
     return [annotations, masks]
 
 
+def _begin(root: Path) -> None:
+    _worker["root"] = root
+
+
 def _draw_shard(shard: Sequence[InstancesImage]) -> list[Sequence[int]]:
     """Make the masks of some images that are not there yet; return the labels that occur in each."""
-    root, source = _worker["root"], _worker["source"]
+    root = _worker["root"]
     found: list[Sequence[int]] = []
-    with source.open("rb") as file:
-        for image in shard:
-            path = mask_path(root, image.id)
-            mask = _finished_mask(path, image)
-            if mask is None:
-                mask = _draw(root, file, image)
-                _write_gray(path, mask)
-            counts = np.bincount(mask.ravel())
-            counts[0] = 0  # background is no label of an image
-            found.append(np.flatnonzero(counts).tolist())
+    for image in shard:
+        path = mask_path(root, image.id)
+        mask = _finished_mask(path, image)
+        if mask is None:
+            mask = _draw(root, image)
+            _write_gray(path, mask)
+        counts = np.bincount(mask.ravel())
+        counts[0] = 0  # background is no label of an image
+        found.append(np.flatnonzero(counts).tolist())
     return found
 
 
@@ -221,8 +236,8 @@ def _finished_mask(path: Path, image: InstancesImage) -> NDArray[np.uint8] | Non
     return None
 
 
-def _draw(root: Path, file: BinaryIO, image: InstancesImage) -> NDArray[np.uint8]:
-    source = _worker["source"]
+def _draw(root: Path, image: InstancesImage) -> NDArray[np.uint8]:
+    source = _source(root, subset_of(image.id))
     photograph = image_folder(root, subset_of(image.id)) / f"{image.id}.jpg"
     height, width = image_size(photograph)
     if (height, width) != (image.height, image.width):
@@ -231,7 +246,7 @@ def _draw(root: Path, file: BinaryIO, image: InstancesImage) -> NDArray[np.uint8
             f"{image.height}: replace the one that is wrong"
         )
     try:
-        return draw_mask(read_regions(file, image), height, width)
+        return draw_mask(read_regions(source, image), height, width)
     except ValueError as error:
         raise InputError(f"{error}, in {source} for image {image.id}: get the file again") from error
 

@@ -220,12 +220,14 @@ def test_a_root_that_cannot_be_written_is_named(root: Path) -> None:
     root.chmod(0o755)
 
 
-def test_progress_tells_every_step(root: Path) -> None:
-    seen: dict[str, tuple[int, int]] = {}
-    derive_coco(root, workers=1, progress=lambda step, done, total: seen.update({step: (done, total)}))
-    assert seen["drawing masks of train2014"] == seen["drawing masks of val2014"] == (3, 3)
-    assert all(done == total for done, total in seen.values())
-    assert "reading instances_val2014.json" in seen
+def test_progress_counts_images_and_the_files_are_told(root: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    files = derive_coco(root, workers=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (6, 6)
+    made = {name: len(content) for name, content in files_below(root).items()}
+    given = ("annotations/", "train2014/", "val2014/")
+    assert files == {name: size for name, size in made.items() if not name.startswith(given)}
+    assert derive_coco(root, workers=1) == files
 
 
 def many_images(root: Path, count: int) -> None:
