@@ -8,20 +8,19 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 import requests
-from filelock import FileLock, Timeout
 from requests.exceptions import ProxyError, RequestException, SSLError
 from urllib3.exceptions import MaxRetryError
 from urllib3.util.retry import Retry
 
 from harness.errors import InputError
 from harness.files import file_digest, write_json
+from harness.locks import locked
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there, earlier attempts included, and the total (None if not told)."""
@@ -57,6 +56,10 @@ class RemoteFile:
         """The file's checksum; empty if there is none to compare it with."""
         return file_digest(path, self.algorithm) if self.checksum else ""
 
+    def tell_waiting(self) -> None:
+        """Say that another process does the work."""
+        _log.warning("another process is downloading %s: waiting for it", self.name)
+
     def failure(self, reason: str) -> InputError:
         """The error that says why this file cannot be had and what to do."""
         host = urlsplit(self.url).hostname or self.url
@@ -86,7 +89,7 @@ def download(
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(FileLock(target.with_name(f"{target.name}.lock")), remote.name):
+        with locked(target.with_name(f"{target.name}.lock"), remote.tell_waiting):
             if target.exists():
                 digest = remote.digest(target)
                 if digest.startswith(remote.checksum):
@@ -102,15 +105,6 @@ def download(
         raise InputError(
             f"cannot download {remote.name} into {target.parent}: {error.strerror}; {remote.remedy}"
         ) from error
-
-
-def _locked(lock: FileLock, name: str) -> AbstractContextManager[object]:
-    """Hold the lock; says so first if that means waiting for another process."""
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        _log.warning("another process is downloading %s: waiting for it", name)
-        return lock.acquire()
 
 
 class _Interrupted(Exception):

@@ -101,13 +101,17 @@ def extract(
             written outside.
     """
     files: dict[str, int] = {}
+    ready: set[Path] = set()
     for member in members(archive, progress):
         place = wanted(member.name)
         if place is None:
             continue
         if place in files:
             raise InputError(f"the archive {archive} holds {member.name} twice: fetch it again")
-        target = inside(folder, place)
+        target = folder / place
+        if target.parent not in ready:
+            inside(folder, place)
+            ready.add(target.parent)
         if not (keep and member.kind == "file" and _bytes(target) == member.size):
             with atomic_file(target, durable=False) as file:
                 for piece in member.pieces():

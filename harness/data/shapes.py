@@ -7,25 +7,24 @@ sizes give the same bytes on every machine.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from filelock import FileLock
-
 from harness.data.cache import data_cache
 from harness.data.dataset import LabelSource
-from harness.data.fingerprint import OnProgress
+from harness.data.fingerprint import OnProgress, bytes_hash
 from harness.data.official_splits import SHAPES_SPLITS, OfficialSplits
 from harness.data.palette import voc_palette
 from harness.data.png import encode_png
 from harness.data.shapes_scene import CLASSES, Scene, draw_scene
-from harness.data.voc import VOC
+from harness.data.voc import VOC, write_id_list
 from harness.errors import InputError
-from harness.files import write_json
+from harness.files import canonical_json, write_json
+from harness.locks import locked
 from harness.processes import map_unordered
 
 VERSION = 1  # of the pictures: raise it with every change to what is drawn
@@ -34,7 +33,10 @@ MARKER = "shapes.json"  # written last; a folder without it is not whole
 _VAL_START = 10_000_000  # index of the first val picture: val stays the same whatever the size of train
 _FOLDERS = ("JPEGImages", "SegmentationClass", "Annotations", "ImageSets/Segmentation")
 _SHARD = 32  # pictures per task
+_DONE = "done-shards"  # in the unfinished folder: a line per shard whose files are whole
+_Shard = tuple[str, int, int]  # train or val, number of the first picture, number after the last one
 
+_log = logging.getLogger(__name__)
 _worker: dict[str, Any] = {}
 
 
@@ -72,6 +74,10 @@ class Shapes(VOC):
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         self.spec = read_marker(root)
         super().__init__(root, cache, labels)
+
+    def _derived_labels(self, image_id: str) -> list[int]:
+        # No list is needed: an object of which nothing can be seen is not annotated.
+        return self._read_labels(self.annotation_path(image_id))
 
     @classmethod
     def open(
@@ -134,7 +140,8 @@ def generate_shapes(
 ) -> None:
     """Generate the dataset into `root`, unless it is there already; it appears whole or not at all.
 
-    Two processes may do this at once: the second waits and finds the work done.
+    What a killed process has made of the same dataset is kept. Two processes may do this at once: the second
+    waits and finds the work done.
 
     Args:
         seed, train, val, train_aug: see `ShapesSpec`; `train` must not exceed `train_aug`.
@@ -154,7 +161,7 @@ def generate_shapes(
         return
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.parent / f".{root.name}.lock"):
+        with locked(root.parent / f".{root.name}.lock", lambda: _tell_waiting(root)):
             if root.exists() and any(root.iterdir()):
                 _require_same(root, spec)
                 return
@@ -172,51 +179,75 @@ def _require_same(root: Path, spec: ShapesSpec) -> None:
         raise InputError(f"{root} holds another shapes dataset ({found}): choose another folder or delete it")
 
 
+def _tell_waiting(root: Path) -> None:
+    _log.warning("another process is generating %s: waiting for it", root)
+
+
 def _generate(root: Path, spec: ShapesSpec, workers: int, progress: OnProgress | None) -> None:
-    ids = {
-        "train": [f"train_{i:06d}" for i in range(spec.train)],
-        "train_aug": [f"train_{i:06d}" for i in range(spec.train_aug)],
-        "val": [f"val_{i:06d}" for i in range(spec.val)],
-    }
-    drawn = [(name, i) for i, name in enumerate(ids["train_aug"])]
-    drawn += [(name, _VAL_START + i) for i, name in enumerate(ids["val"])]
-    _remove_leftovers(root)
-    part = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}.part-"))
-    try:
-        for folder in _FOLDERS:
-            (part / folder).mkdir(parents=True)
-        shards = [tuple(drawn[start : start + _SHARD]) for start in range(0, len(drawn), _SHARD)]
-        done = 0
-        for shard, _ in map_unordered(
-            _write_shard, shards, min(workers, len(shards)), _begin, (part, spec.seed)
-        ):
-            done += len(shard)
+    part = _open_part(root, spec)
+    done = _done_shards(part / _DONE)
+    todo = [s for s in (*_shards("train", spec.train_aug), *_shards("val", spec.val)) if s not in done]
+    written = sum(stop - start for _, start, stop in done)
+    with (part / _DONE).open("a", encoding="utf-8") as log:
+        for shard, _ in map_unordered(_write_shard, todo, min(workers, len(todo)), _begin, (part, spec.seed)):
+            log.write(" ".join(map(str, shard)) + "\n")
+            log.flush()
+            written += shard[2] - shard[1]
             if progress:
-                progress(done, len(drawn))
-        for split, names in ids.items():
-            (part / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(names) + "\n")
-        write_json(part / MARKER, asdict(spec))
-        part.chmod(0o755)
-        part.replace(root)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+                progress(written, spec.train_aug + spec.val)
+    for split, count in (("train", spec.train), ("train_aug", spec.train_aug), ("val", spec.val)):
+        kind = "val" if split == "val" else "train"
+        write_id_list(
+            part / "ImageSets" / "Segmentation" / f"{split}.txt",
+            (_picture_id(kind, number) for number in range(count)),
+        )
+    write_json(part / MARKER, asdict(spec))
+    (part / _DONE).unlink()
+    part.replace(root)
 
 
-def _remove_leftovers(root: Path) -> None:
-    """Remove what killed processes left behind; the lock is held, so nobody is writing there."""
-    for part in root.parent.glob(f".{root.name}.part-*"):
-        shutil.rmtree(part, ignore_errors=True)
+def _picture_id(kind: str, number: int) -> str:
+    return f"{kind}_{number:06d}"
+
+
+def _shards(kind: str, count: int) -> list[_Shard]:
+    return [(kind, start, min(start + _SHARD, count)) for start in range(0, count, _SHARD)]
+
+
+def _open_part(root: Path, spec: ShapesSpec) -> Path:
+    """Return the folder in which the dataset grows; what was begun of other datasets goes.
+
+    The lock is held, so nobody is writing there.
+    """
+    part = root.parent / f".{root.name}.part-{bytes_hash(canonical_json(asdict(spec)).encode())[:16]}"
+    for other in root.parent.glob(f".{root.name}.part-*"):
+        if other != part:
+            shutil.rmtree(other, ignore_errors=True)
+    for folder in _FOLDERS:
+        (part / folder).mkdir(parents=True, exist_ok=True)
+    return part
+
+
+def _done_shards(log: Path) -> set[_Shard]:
+    """Read which shards are whole; a line that a killed process left half-written is removed."""
+    if not log.exists():
+        return set()
+    whole, newline, _ = log.read_text(encoding="utf-8").rpartition("\n")
+    log.write_text(whole + newline, encoding="utf-8")
+    rows = (line.split() for line in whole.splitlines())
+    return {(kind, int(start), int(stop)) for kind, start, stop in rows}
 
 
 def _begin(folder: Path, seed: int) -> None:
     _worker.update(folder=folder, seed=seed, palette=voc_palette())
 
 
-def _write_shard(shard: tuple[tuple[str, int], ...]) -> None:
+def _write_shard(shard: _Shard) -> None:
     folder, seed, palette = _worker["folder"], _worker["seed"], _worker["palette"]
-    for name, index in shard:
-        scene = draw_scene(seed, index)
+    kind, start, stop = shard
+    for number in range(start, stop):
+        name = _picture_id(kind, number)
+        scene = draw_scene(seed, number + (_VAL_START if kind == "val" else 0))
         (folder / "JPEGImages" / f"{name}.png").write_bytes(encode_png(scene.image))
         (folder / "SegmentationClass" / f"{name}.png").write_bytes(encode_png(scene.mask, palette))
         (folder / "Annotations" / f"{name}.xml").write_text(_annotation(name, scene), encoding="utf-8")
