@@ -134,10 +134,16 @@ def max_one_hot(maps: Tensor, passing: int) -> Tensor:
 
 
 class EquivarianceLosses(NamedTuple):
-    """ER and ECR of SEAM, scalars."""
+    """ER and, for the refined CAM of either view, ECR of SEAM; scalars."""
 
     er: Tensor
-    ecr: Tensor
+    ecr_first: Tensor
+    ecr_second: Tensor
+
+    @property
+    def ecr(self) -> Tensor:
+        """Both parts of ECR."""
+        return self.ecr_first + self.ecr_second
 
 
 def equivariance_losses(
@@ -172,8 +178,8 @@ def equivariance_losses(
         for maps in (first, second)
     )
     count = int(labels.shape[1] * size[0] * size[1] * hardest)
-    ecr = sum(
+    ecr_first, ecr_second = (
         (target - maps).abs().flatten(1).topk(count, dim=1).values.mean()
         for target, maps in ((target_second, refined_first), (target_first, refined_second))
     )
-    return EquivarianceLosses(er, ecr)
+    return EquivarianceLosses(er, ecr_first, ecr_second)

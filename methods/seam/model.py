@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from harness.conversion import Conversion
 from methods.modules.conversion import account, expected_state, strip_module_prefix
 from methods.modules.equivariance import (
+    EquivarianceLosses,
     PixelCorrelation,
     adaptive_min_pooling,
     equivariance_losses,
@@ -33,29 +34,27 @@ BACKGROUND = 0
 View = tuple[Tensor, Tensor]  # CAM and refined CAM
 
 
-def view_losses(first: View, second: View, labels: Tensor) -> dict[str, Tensor]:
-    """All terms of a step, from the maps of both views at their images' sizes.
+def view_classification(view: View, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Classification loss of the CAM, and the loss that keeps a quarter of the refined CAM quiet; scalars.
 
     Args:
-        first: (n, K, H, W) CAM logits and refined CAM, background first.
-        second: likewise, of the smaller view.
+        view: (n, K, H, W) CAM logits and refined CAM, background first.
         labels: (n, K - 1) multi-hot.
     """
-    present = torch.cat([torch.ones_like(labels[:, :1]), labels], dim=1)
-    classification = torch.zeros((), device=labels.device)
-    for cam, refined in (first, second):
-        quiet = (refined * present[:, :, None, None])[:, 1:]
-        logits = cam.mean((2, 3))[:, 1:]
-        classification = classification + F.multilabel_soft_margin_loss(logits, labels)
-        classification = classification + adaptive_min_pooling(quiet)
-    losses = equivariance_losses(
+    cam, refined = view
+    quiet = refined[:, 1:] * labels[:, :, None, None]
+    return F.multilabel_soft_margin_loss(cam.mean((2, 3))[:, 1:], labels), adaptive_min_pooling(quiet)
+
+
+def view_equivariance(first: View, second: View, labels: Tensor) -> EquivarianceLosses:
+    """ER and ECR of two views, the second the smaller one; arguments as in `view_classification`."""
+    return equivariance_losses(
         (first[0], second[0]),
         (first[1], second[1]),
-        present,
+        torch.cat([torch.ones_like(labels[:, :1]), labels], dim=1),
         background=BACKGROUND,
         passing=BACKGROUND,
     )
-    return {"loss_cls": classification / 2, "loss_er": losses.er, "loss_ecr": losses.ecr}
 
 
 @MODELS.register_module()
@@ -90,7 +89,14 @@ class SEAM(BaseModel):
     def loss(self, image: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Terms of a training step for images (n, 3, H, W) and multi-hot labels (n, K - 1)."""
         size = tuple(int(side * self.view_scale) for side in image.shape[-2:])
-        return view_losses(self.view(image), self.view(resize(image, size)), labels)
+        first, second = self.view(image), self.view(resize(image, size))
+        parts = [*view_classification(first, labels), *view_classification(second, labels)]
+        equivariance = view_equivariance(first, second, labels)
+        return {
+            "loss_cls": torch.stack(parts).sum() / 2,
+            "loss_er": equivariance.er,
+            "loss_ecr": equivariance.ecr,
+        }
 
     def forward(
         self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None, mode: str = "tensor"
