@@ -14,6 +14,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -49,7 +50,11 @@ class VOC(Dataset):
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         super().__init__(find_voc(root), cache, labels)
-        self._has_aug_masks = (self.root / "SegmentationClassAug").is_dir()
+        # Joined once: a check asks for tens of thousands of paths.
+        self._images = self.root / "JPEGImages"
+        self._annotations = self.root / "Annotations"
+        self._masks = self.root / "SegmentationClass"
+        self._aug_masks = self.root / "SegmentationClassAug"
 
     def has_list(self, split: str) -> bool:
         return self._list_path(split).is_file()
@@ -68,22 +73,26 @@ class VOC(Dataset):
         return "train"
 
     def image_path(self, image_id: str) -> Path:
-        return self.root / "JPEGImages" / f"{image_id}{self.image_suffix}"
+        return self._images / f"{image_id}{self.image_suffix}"
 
     def annotation_path(self, image_id: str) -> Path:
-        return self.root / "Annotations" / f"{image_id}.xml"
+        return self._annotations / f"{image_id}.xml"
 
     def mask_path(self, image_id: str, split: str) -> Path:
         """Return SBD's mask for `train_aug` where there is one, VOC's own otherwise."""
-        own = self.root / "SegmentationClass" / f"{image_id}.png"
-        if self._has_aug_masks and self.resolve_split(split) == "train_aug":
-            augmented = self.root / "SegmentationClassAug" / f"{image_id}.png"
+        own = self._masks / f"{image_id}.png"
+        if split == "train_aug" and self._takes_aug_masks:
+            augmented = self._aug_masks / f"{image_id}.png"
             return augmented if augmented.exists() or not own.exists() else own
         return own
 
     def ground_truth(self, split: str) -> str:
-        aug = self._has_aug_masks and self.resolve_split(split) == "train_aug"
+        aug = split == "train_aug" and self._takes_aug_masks
         return "SegmentationClassAug" if aug else "SegmentationClass"
+
+    @cached_property
+    def _takes_aug_masks(self) -> bool:
+        return self._aug_masks.is_dir() and self.has_list("train_aug")
 
     def _list_path(self, split: str) -> Path:
         return self.root / _LISTS / f"{split}.txt"
