@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,7 +22,6 @@ from harness.data.coco import (
     SPLITS,
     SUBSETS,
     VAL_PART,
-    find_coco,
     image_folder,
     label_path,
     list_path,
@@ -56,7 +54,7 @@ _worker: dict[str, Path] = {}
 def derive_coco(root: Path, workers: int, progress: OnProgress | None = None) -> Files:
     """Derive what `harness.data.coco.COCO` needs from COCO's own files; what is there already is kept.
 
-    Two processes may do this at once: the second waits and finds the work done.
+    Nobody else may do this for the same `root` meanwhile, which `harness data prepare` sees to.
 
     Args:
         root: the folder that holds `annotations` and the images.
@@ -70,17 +68,10 @@ def derive_coco(root: Path, workers: int, progress: OnProgress | None = None) ->
         InputError: a file of instances or an image is missing or broken, they do not fit each other, or
             SegmentationClass holds masks of another origin.
     """
-    root = find_coco(root)
-    try:
-        with FileLock(root / ".coco.lock"):
-            origins = {subset: _origin(root, subset) for subset in SUBSETS}
-            if not _is_done(root, origins):
-                _derive(root, origins, workers, progress)
-            return _files(root)
-    except PermissionError as error:
-        raise InputError(
-            f"cannot write masks and lists into {root} ({error.strerror}): copy COCO to where you may write"
-        ) from error
+    origins = {subset: _origin(root, subset) for subset in SUBSETS}
+    if not _is_done(root, origins):
+        _derive(root, origins, workers, progress)
+    return _files(root)
 
 
 def _origin(root: Path, subset: str) -> Origin:
@@ -174,7 +165,7 @@ def _open_mask_folder(root: Path, subset: str, origin: Origin) -> None:
     """
     folder = _mask_folder(root, subset)
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".*.tmp"):  # of a killed process; the lock is held, so nobody is writing
+    for leftover in folder.glob(".*.tmp"):  # of a killed process
         leftover.unlink()
     note = folder.with_suffix(".json")
     found = _read_document(note)

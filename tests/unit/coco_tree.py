@@ -102,9 +102,9 @@ def make_coco(root: Path, below: str = ".") -> Path:
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    """Content of every file below a folder, lock files apart."""
+    """Content of every file below a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".lock"
+        if path.is_file()
     }

@@ -93,9 +93,9 @@ def test_images_may_lie_below_jpegimages(tmp_path: Path, root: Path) -> None:
 def test_a_second_start_touches_nothing_and_makes_up_for_what_was_deleted_or_changed(root: Path) -> None:
     derive_coco(root, workers=1)
     before = files_below(root)
-    times = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.suffix != ".lock"}
+    times = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     derive_coco(root, workers=1)
-    assert times == {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.suffix != ".lock"}
+    assert times == {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     (root / "SegmentationClass" / "train2014" / f"{image_id('train2014', 9)}.png").unlink()
     (root / "ImageSets" / "val.txt").write_text("COCO_val2014_000000000074\n")
     derive_coco(root, workers=1)
@@ -171,7 +171,7 @@ def _break_region(root: Path) -> None:
     [
         (
             lambda root: shutil.rmtree(root / "annotations"),
-            "no COCO 2014 in .* looked for the folder annotations",
+            r"there is no .*annotations/instances_train2014\.json: complete",
         ),
         (
             lambda root: (root / "annotations" / "instances_train2014.json").unlink(),
@@ -209,15 +209,6 @@ def test_broken_data_are_one_sentence_and_no_dataset(
     with pytest.raises(InputError, match=message):
         derive_coco(root, workers=1)
     assert not (root / "coco.json").exists()
-
-
-def test_a_root_that_cannot_be_written_is_named(root: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("nothing is read-only for root")
-    root.chmod(0o555)
-    with pytest.raises(InputError, match="cannot write masks and lists into"):
-        derive_coco(root, workers=1)
-    root.chmod(0o755)
 
 
 def test_progress_counts_images_and_the_files_are_told(root: Path) -> None:
@@ -259,17 +250,6 @@ def test_killed_again_and_again_it_ends_in_the_bytes_of_an_undisturbed_start(tmp
         process.wait()
     subprocess.run(command, cwd=ROOT, check=True)
     assert files_below(disturbed) == files_below(undisturbed)
-
-
-def test_two_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    alone, shared = make_coco(tmp_path / "alone"), make_coco(tmp_path / "shared")
-    for root in (alone, shared):
-        many_images(root, 60)
-    derive_coco(alone, workers=1)
-    command = [sys.executable, "-c", START, str(shared), "2"]
-    both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    assert files_below(shared) == files_below(alone)
 
 
 @pytest.mark.skipif(not LISTS.is_dir(), reason="the literature's id lists are not here")
