@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from mmseg.registry import TRANSFORMS
 
-from harness.data.transforms import scale_flip_stack
+from harness.data.pixels import scale_flip_stack
 from harness.ops.cam import FlipFusion, HighRes, Normalisation, cam_scores, fuse_flips
 from harness.registry import INFERENCES
 

@@ -6,10 +6,10 @@ Position p of a run's sample stream determines the epoch, the image and every ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,14 +19,30 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from harness.data.dataset import Dataset, wrong_size
+from harness.data.auxiliary import map_path, read_map
+from harness.data.dataset import Dataset
 from harness.data.palette import read_mask
+from harness.errors import InputError
 
 Labels = Literal["image", "mask", "masks"]
 Transform = Callable[
     [NDArray[np.uint8], NDArray[np.uint8] | None, np.random.Generator],
     tuple[NDArray[np.float32], NDArray[np.uint8] | None],
 ]
+
+
+@runtime_checkable
+class MapTransform(Protocol):
+    """A transform that moves auxiliary maps with the image; see `harness.data.transforms.SquareCrop`."""
+
+    def with_maps(
+        self,
+        image: NDArray[np.uint8],
+        label: NDArray[np.uint8] | None,
+        maps: Mapping[str, NDArray[np.uint8]],
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, dict[str, NDArray[np.float32]]]: ...
+
 
 _SHUFFLE = 1  # third word of an epoch's entropy: keeps it apart from that of positions, which has two words
 
@@ -46,8 +62,12 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         labels: `image`: image-level labels, no mask is ever opened; `mask`: the dataset's own masks;
             `masks`: the PNGs in the folder `masks`.
         masks: folder of `<image id>.png`, for `labels="masks"` only.
+        auxiliary: folders of maps by name (`harness.data.auxiliary`), for a `MapTransform` only.
         batch_size: samples per iteration over all processes.
         seed: of the run, not negative.
+
+    Raises:
+        InputError: there are auxiliary maps and the transform does not move any.
     """
 
     def __init__(
@@ -59,6 +79,7 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         split: str,
         labels: Labels,
         masks: Path | None = None,
+        auxiliary: Mapping[str, Path] | None = None,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -66,12 +87,18 @@ class TrainStream(TorchDataset[dict[str, Any]]):
             raise ValueError("a folder of masks goes with labels='masks', and only with it")
         if not ids or batch_size < 1:
             raise ValueError(f"a stream needs images and a batch size, not {len(ids)} and {batch_size}")
+        if auxiliary and not isinstance(transform, MapTransform):
+            raise InputError(
+                f"transform '{type(transform).__name__}' cannot move {' and '.join(auxiliary)} maps with the "
+                "image: name one that has a method with_maps"
+            )
         self._dataset = dataset
         self._ids = tuple(ids)
         self._transform = transform
         self._split = split
         self._labels = labels
         self._masks = masks
+        self._auxiliary = dict(auxiliary or {})
         self._seed = seed
         self.epoch_length = len(ids) // batch_size * batch_size or len(ids)
 
@@ -87,16 +114,25 @@ class TrainStream(TorchDataset[dict[str, Any]]):
     def __getitem__(self, position: int) -> dict[str, Any]:
         """Return `inputs` (3, h, w) float32 and `data_samples`, a SegDataSample.
 
-        The sample carries `image_labels` (C,) float32, or `gt_sem_seg.data` (1, h, w) int64.
+        The sample carries `image_labels` (C,) float32, or `gt_sem_seg.data` (1, h, w) int64, and each
+        auxiliary map under its name: `saliency.data` (1, h, w) float32 in [0, 1].
 
         Raises:
-            InputError: an image, annotation or mask is missing, broken or of the wrong size.
+            InputError: an image, annotation, mask or map is missing, broken or of the wrong size.
         """
         image_id = self.image_id(position)
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, position])))
         image = self._dataset.read_image(image_id)
-        inputs, label = self._transform(image, self._label(image_id, image.shape[:2]), rng)
-        sample = SegDataSample(metainfo={"image_id": image_id, "img_shape": inputs.shape[1:]})
+        label = self._label(image_id, image.shape[:2])
+        sample = SegDataSample()
+        if isinstance(self._transform, MapTransform) and self._auxiliary:
+            maps = {name: self._map(name, image_id, image.shape[:2]) for name in self._auxiliary}
+            inputs, label, moved = self._transform.with_maps(image, label, maps, rng)
+            for name, values in moved.items():
+                sample.set_field(PixelData(data=torch.from_numpy(values)), name)
+        else:
+            inputs, label = self._transform(image, label, rng)
+        sample.set_metainfo({"image_id": image_id, "img_shape": inputs.shape[1:]})
         if label is None:
             # A copy: the dataset hands out one read-only array per image.
             sample.set_data({"image_labels": torch.from_numpy(self._dataset.image_labels(image_id).copy())})
@@ -113,9 +149,23 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         else:
             path = self._masks / f"{image_id}.png"
             mask = read_mask(path)
-        if mask.shape != size:
-            raise wrong_size(path, mask.shape, self._dataset.image_path(image_id), size)
+        self._require_size("mask", path, mask, image_id, size)
         return mask
+
+    def _map(self, name: str, image_id: str, size: tuple[int, ...]) -> NDArray[np.uint8]:
+        path = map_path(self._auxiliary[name], image_id)
+        values = read_map(path)
+        self._require_size(f"{name} map", path, values, image_id, size)
+        return values
+
+    def _require_size(
+        self, what: str, path: Path, plane: NDArray[np.uint8], image_id: str, size: tuple[int, ...]
+    ) -> None:
+        if plane.shape != size:
+            raise InputError(
+                f"the {what} {path} is {plane.shape[1]} x {plane.shape[0]} pixels but its image "
+                f"{self._dataset.image_path(image_id)} is {size[1]} x {size[0]}: replace the wrong one"
+            )
 
 
 class PositionSampler(Sampler[int]):

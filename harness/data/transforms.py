@@ -1,247 +1,152 @@
-"""Image and label transforms of the literature, exact to the pixel.
+"""Augmentations of the literature, exact to the pixel.
 
-Every augmentation is a function of explicitly drawn numbers, and a registered class that draws them from a
-generator: `transform(image, label, rng) -> (sample, label)` with
+Every augmentation is a geometry of explicitly drawn numbers (`harness.data.geometry`), and a registered class
+that draws them from a generator: `transform(image, label, rng) -> (sample, label)` with
 
 - image: (H, W, 3) uint8 RGB; label: (H, W) uint8 or None; rng: a `numpy.random.Generator`;
 - sample: (3, h, w) float32, normalised; label: (h, w) uint8 or None.
 
-Resizing is Pillow's on uint8 and sizes are rounded half to even, as in the released codes.
-Sources: spec `vwe` sections 5, 7 and 9.2, spec `irn` sections A.2, A.3 and B.7.
+A transform that moves auxiliary maps with the image has a method `with_maps` too, see `SquareCrop`.
+Sources: spec `vwe` sections 5 and 9.2, spec `irn` sections A.2 and B.7, spec `hsc` section 4, spec `semples`
+section 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-Uint8Array = npt.NDArray[np.uint8]
-Float32Array = npt.NDArray[np.float32]
+from harness.data.colours import ColourJitter
+from harness.data.geometry import CutResize, Geometry, Offsets, ResizeCut
+from harness.data.pixels import (
+    TO_FLOAT,
+    Float32Array,
+    ToFloat,
+    Uint8Array,
+    normalise,
+    reduce_label,
+    scaled_size,
+)
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of values in [0, 1]
-IMAGENET_STD = (0.229, 0.224, 0.225)
-CAFFE_MEAN_BGR = (104.008, 116.669, 122.675)  # of values in [0, 255]
-IGNORE = 255
+_BICUBIC, _BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
+_ATTEMPTS = 10  # of RandomResizedCrop to find a box inside the image
 
-# x / 255 - mean, divided by std, as one multiplication and one addition per value.
-_FACTOR = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)[:, None, None]
-_SHIFT = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)[:, None, None]
-_CAFFE_MEAN = np.array(CAFFE_MEAN_BGR, np.float32)[:, None, None]
-
-
-class Offsets(NamedTuple):
-    """Pixels from the left and from the top: of the crop in the image, or of the image in the canvas."""
-
-    horizontal: int
-    vertical: int
-
-
-def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
-    """(H, W) times scale, each rounded half to even."""
-    return round(size[0] * scale), round(size[1] * scale)
-
-
-def resize(array: Uint8Array, size: tuple[int, int], resample: Image.Resampling) -> Uint8Array:
-    """Pillow's resize of a (H, W) or (H, W, 3) uint8 array to `size` = (h, w)."""
-    if array.shape[:2] == size:
-        return array
-    return np.asarray(Image.fromarray(array).resize((size[1], size[0]), resample))
-
-
-def normalise(image: Uint8Array, out: Float32Array | None = None) -> Float32Array:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32, minus ImageNet's mean and divided by its deviation."""
-    result: Float32Array = np.multiply(image.transpose(2, 0, 1), _FACTOR, out=out)
-    result += _SHIFT
-    return result
-
-
-def subtract_caffe_mean(image: Uint8Array, out: Float32Array | None = None) -> Float32Array:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 **BGR** in 0..255 minus the Caffe mean."""
-    result: Float32Array = np.subtract(image[..., ::-1].transpose(2, 0, 1), _CAFFE_MEAN, out=out)
-    return result
-
-
-class ToFloat(Protocol):
-    """Turns uint8 RGB into a network's input, into `out` where one is given."""
-
-    def __call__(self, image: Uint8Array, out: Float32Array | None = None) -> Float32Array: ...
-
-
-TO_FLOAT: dict[str, ToFloat] = {"caffe": subtract_caffe_mean, "imagenet": normalise}
-
-
-def scale_flip_stack(image: Uint8Array, scale: float) -> Float32Array:
-    """The (2, 3, h, w) float32 stack of a resized, normalised image and its mirror, for CAM inference."""
-    resized = resize(image, scaled_size(image.shape, scale), Image.Resampling.BICUBIC)
-    stack = np.empty((2, 3, *resized.shape[:2]), np.float32)
-    normalise(resized, out=stack[0])
-    stack[1] = stack[0, ..., ::-1]
-    return stack
-
-
-def reduce_label(label: Uint8Array, factor: int = 4) -> Uint8Array:
-    """Pillow's nearest resize of a label (H, W) to a quarter (an even `factor` that divides both sides)."""
-    return label[factor // 2 :: factor, factor // 2 :: factor]
-
-
-def _window(length: int, offset: int, crop: int) -> tuple[slice, slice]:
-    """Where an axis is read and where it is written: cropped if longer than the crop, else placed in it."""
-    if length > crop:
-        return slice(offset, offset + crop), slice(0, crop)
-    return slice(0, length), slice(offset, offset + length)
-
-
-def _resize_flip_cut(
-    image: Uint8Array,
-    label: Uint8Array | None,
-    *,
-    size: tuple[int, int],
-    resample: Image.Resampling,
-    flip: bool,
-    offsets: Offsets,
-    crop: int,
-    to_float: ToFloat,
-) -> tuple[Float32Array, Uint8Array | None]:
-    """Resize (label nearest), mirror, cut or place each axis, and convert only what is left of the image."""
-    step = -1 if flip else 1
-    rows, target_rows = _window(size[0], offsets.vertical, crop)
-    columns, target_columns = _window(size[1], offsets.horizontal, crop)
-    sample = np.zeros((3, crop, crop), np.float32)
-    resized = resize(image, size, resample)[:, ::step]
-    to_float(resized[rows, columns], sample[:, target_rows, target_columns])
-    if label is None:
-        return sample, None
-    canvas = np.full((crop, crop), IGNORE, np.uint8)
-    resized_label = resize(label, size, Image.Resampling.NEAREST)[:, ::step]
-    canvas[target_rows, target_columns] = resized_label[rows, columns]
-    return sample, canvas
-
-
-def resize_flip_crop(
-    image: Uint8Array,
-    label: Uint8Array | None,
-    *,
-    size: tuple[int, int],
-    flip: bool,
-    offsets: Offsets,
-    crop: int,
-) -> tuple[Float32Array, Uint8Array | None]:
-    """Resize (bicubic, label nearest), normalise, mirror, and crop to a square.
-
-    An axis longer than the crop is cut at its offset; a shorter one is put at its offset into a canvas of
-    zeros, which is ImageNet's mean colour (255 for the label).
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        label: (H, W) uint8 or None.
-        size: (h, w) after resizing.
-        flip: mirror left-right.
-        offsets: of the crop or of the placement.
-        crop: side of the result.
-    """
-    return _resize_flip_cut(
-        image,
-        label,
-        size=size,
-        resample=Image.Resampling.BICUBIC,
-        flip=flip,
-        offsets=offsets,
-        crop=crop,
-        to_float=normalise,
-    )
+Size = tuple[int, int]
+Label = Uint8Array | None
 
 
 def long_side_crop(
-    image: Uint8Array,
-    label: Uint8Array | None = None,
-    *,
-    long_side: int,
-    flip: bool,
-    offsets: Offsets,
-    crop: int,
-) -> tuple[Float32Array, Uint8Array | None]:
-    """Training sample of the CAM networks: resize the longer side to `long_side`; see `resize_flip_crop`."""
-    size = scaled_size(image.shape, long_side / max(image.shape[:2]))
-    return resize_flip_crop(image, label, size=size, flip=flip, offsets=offsets, crop=crop)
+    size: Sequence[int], *, long_side: int, flip: bool, offsets: Offsets, crop: int
+) -> ResizeCut:
+    """Return the geometry of CAM networks: the longer side of (H, W) becomes `long_side`, bicubic."""
+    return ResizeCut(scaled_size(size, long_side / max(size[:2])), _BICUBIC, flip, offsets, crop)
 
 
-def irn_crop(
-    image: Uint8Array,
-    label: Uint8Array | None,
-    *,
-    scale: float,
-    flip: bool,
-    offsets: Offsets,
-    crop: int,
-) -> tuple[Float32Array, Uint8Array | None]:
-    """Training sample of IRNet: resize by `scale`; see `resize_flip_crop` and `reduce_label`."""
-    size = scaled_size(image.shape, scale)
-    return resize_flip_crop(image, label, size=size, flip=flip, offsets=offsets, crop=crop)
+def irn_crop(size: Sequence[int], *, scale: float, flip: bool, offsets: Offsets, crop: int) -> ResizeCut:
+    """Return the geometry of IRNet: (H, W) times `scale`, bicubic."""
+    return ResizeCut(scaled_size(size, scale), _BICUBIC, flip, offsets, crop)
 
 
-def deeplab_crop(
-    image: Uint8Array,
-    label: Uint8Array | None,
-    *,
-    scale: float,
-    flip: bool,
-    offsets: Offsets,
-    crop: int,
-    to_float: ToFloat = subtract_caffe_mean,
-) -> tuple[Float32Array, Uint8Array | None]:
-    """Training sample of DeepLab v2: resize (bilinear, label nearest), mirror, pad, crop, BGR minus the mean.
+def deeplab_crop(size: Sequence[int], *, scale: float, flip: bool, offsets: Offsets, crop: int) -> ResizeCut:
+    """Return the geometry of DeepLab v2: (H, W) times `scale`, bilinear.
 
-    A side shorter than the crop is padded before it, at the top or the left, with the mean colour (255 for
-    the label); its offset must be 0.
+    A side shorter than the crop is padded before it, at the top or the left; its offset is not used.
     """
-    height, width = size = scaled_size(image.shape, scale)
+    height, width = scaled = scaled_size(size, scale)
     # Padding before the image is the same as placing it at the end of the canvas.
     placed = Offsets(
         offsets.horizontal if width > crop else crop - width,
         offsets.vertical if height > crop else crop - height,
     )
-    return _resize_flip_cut(
-        image,
-        label,
-        size=size,
-        resample=Image.Resampling.BILINEAR,
-        flip=flip,
-        offsets=placed,
-        crop=crop,
-        to_float=to_float,
-    )
+    return ResizeCut(scaled, _BILINEAR, flip, placed, crop)
 
 
-def _draw_offset(length: int, crop: int, rng: np.random.Generator) -> int:
-    """Uniform over all offsets of the crop in the axis, or of the axis in the crop."""
-    return int(rng.integers(abs(length - crop) + 1))
+class SquareCrop(ABC):
+    """A transform whose sample is a square of the image.
 
+    A subclass must draw a geometry; it may set what follows.
 
-@TRANSFORMS.register_module()
-class LongSideCrop:
-    """`long_side_crop` with a long side uniform in [low, high], a mirror with probability 1/2, any offset."""
+    Attributes:
+        to_float: from uint8 RGB to the network's input.
+        jitter: changes of colour, drawn after the geometry.
+        label_stride: labels come out at every so many pixels.
+    """
 
-    def __init__(self, long_side: tuple[int, int] = (320, 640), crop: int = 512) -> None:
-        self.long_side, self.crop = tuple(long_side), crop
+    to_float: ToFloat = staticmethod(normalise)
+    jitter: ColourJitter | None = None
+    label_stride: int = 1
+
+    @abstractmethod
+    def geometry(self, size: Size, rng: np.random.Generator) -> Geometry:
+        """Draw the geometry for an image of (H, W)."""
 
     def __call__(
-        self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
-    ) -> tuple[Float32Array, Uint8Array | None]:
-        low, high = self.long_side
-        long_side = int(rng.integers(low, high + 1))
-        height, width = scaled_size(image.shape, long_side / max(image.shape[:2]))
-        flip = rng.random() < 0.5
-        offsets = Offsets(_draw_offset(width, self.crop, rng), _draw_offset(height, self.crop, rng))
-        return long_side_crop(image, label, long_side=long_side, flip=flip, offsets=offsets, crop=self.crop)
+        self, image: Uint8Array, label: Label, rng: np.random.Generator
+    ) -> tuple[Float32Array, Label]:
+        sample, label, _ = self.with_maps(image, label, {}, rng)
+        return sample, label
+
+    def with_maps(
+        self, image: Uint8Array, label: Label, maps: Mapping[str, Uint8Array], rng: np.random.Generator
+    ) -> tuple[Float32Array, Label, dict[str, Float32Array]]:
+        """Transform auxiliary maps with the image; the sample is that of a call without them.
+
+        Args:
+            maps: (H, W) uint8 by name.
+
+        Returns:
+            sample, label, and per map (1, h, w) float32 in [0, 1], 0 where there is no image.
+        """
+        geometry = self.geometry((image.shape[0], image.shape[1]), rng)
+        alter = self.jitter.draw(rng) if self.jitter else None
+        sample = geometry.image(image, self.to_float, alter)
+        if label is not None:
+            label = geometry.label(label)
+            if self.label_stride > 1:
+                label = reduce_label(label, self.label_stride)
+        return sample, label, {name: geometry.map(values) for name, values in maps.items()}
+
+
+def _draw_offsets(size: Size, crop: int, rng: np.random.Generator) -> Offsets:
+    """Draw any offset of the crop in each axis, or of the axis in the crop; the horizontal one first."""
+    horizontal, vertical = (int(rng.integers(abs(length - crop) + 1)) for length in (size[1], size[0]))
+    return Offsets(horizontal, vertical)
 
 
 @TRANSFORMS.register_module()
-class RandomScaleCrop:
+class LongSideCrop(SquareCrop):
+    """`long_side_crop` with a long side uniform in [low, high], a mirror with probability 1/2, any offset.
+
+    Args:
+        long_side: both ends of the range.
+        crop: side of the sample.
+        jitter: arguments of `ColourJitter`; None leaves the colours as they are.
+    """
+
+    def __init__(
+        self,
+        long_side: tuple[int, int] = (320, 640),
+        crop: int = 512,
+        jitter: Mapping[str, float] | None = None,
+    ) -> None:
+        self.long_side, self.crop = tuple(long_side), crop
+        self.jitter = None if jitter is None else ColourJitter(**jitter)
+
+    def geometry(self, size: Size, rng: np.random.Generator) -> Geometry:
+        low, high = self.long_side
+        long_side = int(rng.integers(low, high + 1))
+        flip = rng.random() < 0.5
+        offsets = _draw_offsets(scaled_size(size, long_side / max(size)), self.crop, rng)
+        return long_side_crop(size, long_side=long_side, flip=flip, offsets=offsets, crop=self.crop)
+
+
+@TRANSFORMS.register_module()
+class RandomScaleCrop(SquareCrop):
     """`irn_crop` with a scale uniform in [low, high], a mirror with probability 1/2, any offset.
 
     The label comes out at stride `label_stride`, as IRNet's pairs live on that grid.
@@ -252,19 +157,15 @@ class RandomScaleCrop:
     ) -> None:
         self.scale, self.crop, self.label_stride = (scale[0], scale[1]), crop, label_stride
 
-    def __call__(
-        self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
-    ) -> tuple[Float32Array, Uint8Array | None]:
+    def geometry(self, size: Size, rng: np.random.Generator) -> Geometry:
         scale = float(rng.uniform(*self.scale))
-        height, width = scaled_size(image.shape, scale)
         flip = rng.random() < 0.5
-        offsets = Offsets(_draw_offset(width, self.crop, rng), _draw_offset(height, self.crop, rng))
-        sample, label = irn_crop(image, label, scale=scale, flip=flip, offsets=offsets, crop=self.crop)
-        return sample, None if label is None else reduce_label(label, self.label_stride)
+        offsets = _draw_offsets(scaled_size(size, scale), self.crop, rng)
+        return irn_crop(size, scale=scale, flip=flip, offsets=offsets, crop=self.crop)
 
 
 @TRANSFORMS.register_module()
-class DeepLabCrop:
+class DeepLabCrop(SquareCrop):
     """`deeplab_crop` with one of the scales, a mirror with probability 1/2, any offset.
 
     `pixels` says what the network takes: `caffe` (0..255 BGR minus the mean) or `imagenet` (normalised RGB).
@@ -278,18 +179,56 @@ class DeepLabCrop:
     ) -> None:
         self.scales, self.crop, self.to_float = tuple(scales), crop, TO_FLOAT[pixels]
 
-    def __call__(
-        self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
-    ) -> tuple[Float32Array, Uint8Array | None]:
+    def geometry(self, size: Size, rng: np.random.Generator) -> Geometry:
         scale = self.scales[int(rng.integers(len(self.scales)))]
-        height, width = scaled_size(image.shape, scale)
+        height, width = scaled_size(size, scale)
         flip = rng.random() < 0.5
-        vertical = _draw_offset(max(height, self.crop), self.crop, rng)
-        horizontal = _draw_offset(max(width, self.crop), self.crop, rng)
+        # The vertical offset is drawn first here.
+        vertical = int(rng.integers(max(height - self.crop, 0) + 1))
+        horizontal = int(rng.integers(max(width - self.crop, 0) + 1))
         offsets = Offsets(horizontal, vertical)
-        return deeplab_crop(
-            image, label, scale=scale, flip=flip, offsets=offsets, crop=self.crop, to_float=self.to_float
-        )
+        return deeplab_crop(size, scale=scale, flip=flip, offsets=offsets, crop=self.crop)
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop(SquareCrop):
+    """A box of random area and aspect ratio, resized to a square; a mirror with probability 1/2.
+
+    After ten boxes that did not fit it is the largest one in the middle with a ratio in the range.
+
+    Args:
+        crop: side of the sample.
+        area: range of the box's area, as part of the image's; uniform.
+        ratio: range of width / height, log-uniform.
+        resample: `bicubic` or `bilinear`.
+    """
+
+    def __init__(
+        self,
+        crop: int = 224,
+        area: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        resample: Literal["bicubic", "bilinear"] = "bicubic",
+    ) -> None:
+        self.crop, self.area, self.ratio = crop, (area[0], area[1]), (ratio[0], ratio[1])
+        self.resample = Image.Resampling[resample.upper()]
+
+    def geometry(self, size: Size, rng: np.random.Generator) -> Geometry:
+        rows, columns = self._box(size, rng)
+        return CutResize(rows, columns, self.resample, bool(rng.random() < 0.5), self.crop)
+
+    def _box(self, size: Size, rng: np.random.Generator) -> tuple[slice, slice]:
+        for _ in range(_ATTEMPTS):
+            area = size[0] * size[1] * rng.uniform(*self.area)
+            ratio = np.exp(rng.uniform(*np.log(self.ratio)))
+            height, width = round(np.sqrt(area / ratio)), round(np.sqrt(area * ratio))
+            if 0 < height <= size[0] and 0 < width <= size[1]:
+                top, left = int(rng.integers(size[0] - height + 1)), int(rng.integers(size[1] - width + 1))
+                return slice(top, top + height), slice(left, left + width)
+        height = min(size[0], round(size[1] / self.ratio[0]))
+        width = min(size[1], round(size[0] * self.ratio[1]))
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        return slice(top, top + height), slice(left, left + width)
 
 
 @TRANSFORMS.register_module()
@@ -300,6 +239,6 @@ class WholeImage:
         self.to_float = TO_FLOAT[pixels]
 
     def __call__(
-        self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
-    ) -> tuple[Float32Array, Uint8Array | None]:
+        self, image: Uint8Array, label: Label, rng: np.random.Generator
+    ) -> tuple[Float32Array, Label]:
         return self.to_float(image), label

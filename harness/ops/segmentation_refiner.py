@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from harness.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
+from harness.data.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise
 from harness.ops.crf import Image, crf_from_probabilities
 from harness.ops.crf_refiner import SEGMENTATION_CRF, Mask
 from harness.registry import REFINERS

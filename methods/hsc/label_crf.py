@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from harness.data.pixels import IMAGENET_MEAN, IMAGENET_STD
 from harness.ops.crf import CRFParameters, crf_from_labels
 
 GT_PROB = 0.7

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.data.transforms import IGNORE, scale_flip_stack
+from harness.data.palette import IGNORE
+from harness.data.pixels import scale_flip_stack
 from harness.ops.crf import CRFParameters, Image, Labels, crf_from_labels
 from harness.ops.crf_refiner import Mask, channel_to_label, with_background
 from harness.ops.random_walk import random_walk

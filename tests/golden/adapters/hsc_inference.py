@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.data.transforms import normalise, scale_flip_stack
+from harness.data.pixels import normalise, scale_flip_stack
 from harness.inference import MultiScaleCAM
 from harness.ops.crf import CRFParameters, crf_from_labels, crf_from_probabilities
 from harness.ops.crf_refiner import ALPHA_CRF, SEGMENTATION_CRF, channel_to_label, with_alpha_background

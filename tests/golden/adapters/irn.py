@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.transforms import Offsets, irn_crop, reduce_label
+from harness.data.geometry import Offsets
+from harness.data.pixels import normalise, reduce_label
+from harness.data.transforms import irn_crop
 from harness.ops.affinity import edge_to_affinity, pair_labels, search_geometry
 from harness.ops.random_walk import random_walk
 from methods.irn.convert import convert_authors
@@ -106,18 +108,17 @@ def train_sample(case: Case) -> dict[str, Any]:
     config, image = case.config, grid_image(case)
     label = enlarge(LABELS.numpy()[case.arrays["pick"]], 8, image.shape[:2]).astype(np.uint8)
     drawn = config["drawn"]
-    sample, cut = irn_crop(
-        image,
-        label,
+    geometry = irn_crop(
+        image.shape,
         scale=drawn["scale"],
         flip=drawn["flip"],
         offsets=Offsets(*drawn["horizontal_offset_then_vertical_offset"]),
         crop=config["crop_size"],
     )
-    assert cut is not None
+    cut = geometry.label(label)
     reduced = reduce_label(cut)
     labels = _flat_labels(torch.tensor(reduced), config["radius"])
-    return {"image": sample, "label": cut, "reduced_label": reduced, **labels}
+    return {"image": geometry.image(image, normalise), "label": cut, "reduced_label": reduced, **labels}
 
 
 @adapter("irn.forward_infer")

@@ -8,13 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.transforms import (
-    CAFFE_MEAN_BGR,
-    Offsets,
-    deeplab_crop,
-    long_side_crop,
-    scale_flip_stack,
-)
+from harness.data.geometry import Offsets
+from harness.data.pixels import CAFFE_MEAN_BGR, normalise, scale_flip_stack, subtract_caffe_mean
+from harness.data.transforms import deeplab_crop, long_side_crop
 from tests.golden.adapters.crf import enlarge, grid_image
 from tests.golden.case import Case, Unavailable, adapter
 
@@ -27,30 +23,30 @@ def infer_scales(case: Case) -> dict[str, Any]:
 
 @adapter("data.train_augment")
 def train_augment(case: Case) -> dict[str, Any]:
-    drawn = case.config["drawn"]
-    sample, _ = long_side_crop(
-        grid_image(case),
+    image, drawn = grid_image(case), case.config["drawn"]
+    geometry = long_side_crop(
+        image.shape,
         long_side=drawn["target_long"],
         flip=drawn["flip"],
         offsets=Offsets(*drawn["horizontal_offset_then_vertical_offset"]),
         crop=case.config["crop_size"],
     )
-    return {"sample": sample}
+    return {"sample": geometry.image(image, normalise)}
 
 
 @adapter("seg.augment")
 def seg_augment(case: Case) -> dict[str, Any]:
     image, drawn = grid_image(case), case.config["drawn"]
     vertical, horizontal = drawn["vertical_then_horizontal_offset"]
-    sample, label = deeplab_crop(
-        image,
-        enlarge(case.arrays["pick"].astype(np.uint8), 8, image.shape[:2]),
+    geometry = deeplab_crop(
+        image.shape,
         scale=drawn["scale"],
         flip=drawn["flip"],
         offsets=Offsets(horizontal, vertical),
         crop=case.config["crop_size"],
     )
-    assert label is not None
+    label = geometry.label(enlarge(case.arrays["pick"].astype(np.uint8), 8, image.shape[:2]))
+    sample = geometry.image(image, subtract_caffe_mean)
     # The case was recorded before the subtraction of the mean.
     return {
         "image": sample.transpose(1, 2, 0) + np.array(CAFFE_MEAN_BGR, np.float32),

@@ -1,0 +1,127 @@
+"""Where the pixels of a training sample come from, told once and applied to image, label and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from PIL import Image
+
+from harness.data.palette import IGNORE
+from harness.data.pixels import Float32Array, ToFloat, Uint8Array, resize
+
+Alter = Callable[[Uint8Array], Uint8Array]
+
+
+class Offsets(NamedTuple):
+    """Pixels from the left and from the top: of the crop in the image, or of the image in the canvas."""
+
+    horizontal: int
+    vertical: int
+
+
+class Geometry(Protocol):
+    """Turns everything that belongs to one image, pixel by pixel, into that of one square sample."""
+
+    def image(self, image: Uint8Array, to_float: ToFloat, alter: Alter | None = None) -> Float32Array:
+        """(H, W, 3) uint8 RGB to (3, h, w) float32; `alter` changes colours before anything is cut off."""
+
+    def label(self, label: Uint8Array) -> Uint8Array:
+        """(H, W) uint8 to (h, w), nearest, 255 where there is no image."""
+
+    def map(self, values: Uint8Array) -> Float32Array:
+        """(H, W) uint8 to (1, h, w) float32 in [0, 1], resized as the image, 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class ResizeCut:
+    """Resize, mirror, then cut each axis that is longer than the crop and place each that is shorter.
+
+    Attributes:
+        size: (h, w) after resizing.
+        resample: of image and maps; labels are resized to the nearest.
+        flip: mirror left-right.
+        offsets: of the crop or of the placement.
+        crop: side of the result. The canvas around a placed image is 0, which is the mean colour.
+    """
+
+    size: tuple[int, int]
+    resample: Image.Resampling
+    flip: bool
+    offsets: Offsets
+    crop: int
+
+    def image(self, image: Uint8Array, to_float: ToFloat, alter: Alter | None = None) -> Float32Array:
+        sample = np.zeros((3, self.crop, self.crop), np.float32)
+        (rows, columns), target = self._windows()
+        resized = resize(image, self.size, self.resample)
+        if alter is not None:
+            resized = alter(resized)
+        # Only what is left of the image is converted.
+        to_float(self._mirrored(resized)[rows, columns], sample[:, target[0], target[1]])
+        return sample
+
+    def label(self, label: Uint8Array) -> Uint8Array:
+        canvas = np.full((self.crop, self.crop), IGNORE, np.uint8)
+        source, target = self._windows()
+        canvas[target] = self._mirrored(resize(label, self.size, Image.Resampling.NEAREST))[source]
+        return canvas
+
+    def map(self, values: Uint8Array) -> Float32Array:
+        canvas = np.zeros((1, self.crop, self.crop), np.float32)
+        source, target = self._windows()
+        resized = self._mirrored(resize(values, self.size, self.resample))[source]
+        np.divide(resized, 255, out=canvas[0][target], dtype=np.float32)
+        return canvas
+
+    def _mirrored(self, plane: Uint8Array) -> Uint8Array:
+        return plane[:, ::-1] if self.flip else plane
+
+    def _windows(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """(rows, columns) that are read, and where they are written."""
+        rows = _window(self.size[0], self.offsets.vertical, self.crop)
+        columns = _window(self.size[1], self.offsets.horizontal, self.crop)
+        return (rows[0], columns[0]), (rows[1], columns[1])
+
+
+def _window(length: int, offset: int, crop: int) -> tuple[slice, slice]:
+    """Where an axis is read and where it is written: cropped if longer than the crop, else placed in it."""
+    if length > crop:
+        return slice(offset, offset + crop), slice(0, crop)
+    return slice(0, length), slice(offset, offset + length)
+
+
+@dataclass(frozen=True)
+class CutResize:
+    """Cut a box out of the image, resize it to a square, mirror.
+
+    Attributes:
+        rows, columns: the box.
+        resample: of image and maps; labels are resized to the nearest.
+        flip: mirror left-right.
+        crop: side of the result.
+    """
+
+    rows: slice
+    columns: slice
+    resample: Image.Resampling
+    flip: bool
+    crop: int
+
+    def image(self, image: Uint8Array, to_float: ToFloat, alter: Alter | None = None) -> Float32Array:
+        resized = self._resized(image, self.resample)
+        sample = np.empty((3, self.crop, self.crop), np.float32)
+        return to_float(resized if alter is None else alter(resized), sample)
+
+    def label(self, label: Uint8Array) -> Uint8Array:
+        return self._resized(label, Image.Resampling.NEAREST)
+
+    def map(self, values: Uint8Array) -> Float32Array:
+        return np.divide(self._resized(values, self.resample), 255, dtype=np.float32)[None]
+
+    def _resized(self, plane: Uint8Array, resample: Image.Resampling) -> Uint8Array:
+        box = np.ascontiguousarray(plane[self.rows, self.columns])
+        resized = resize(box, (self.crop, self.crop), resample)
+        return resized[:, ::-1] if self.flip else resized
