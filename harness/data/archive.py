@@ -74,11 +74,13 @@ def members(archive: Path, progress: OnBytes | None = None) -> Iterator[Member]:
         InputError: no readable archive, cut short, or a name that is absolute or leads outside.
     """
     try:
-        is_zip = zipfile.is_zipfile(archive)
+        raw = archive.open("rb")
     except OSError as error:
         raise InputError(f"cannot read the archive {archive}: {error.strerror}") from error
-    read = _zip_members if is_zip else _tar_members
-    return read(archive, progress or (lambda done, total: None))
+    with raw, _reading(archive, ""):
+        read = _zip_members if raw.read(2) == b"PK" else _tar_members
+        raw.seek(0)
+        yield from read(archive, raw, progress or (lambda done, total: None))
 
 
 def extract(
@@ -137,13 +139,9 @@ def inside(folder: Path, place: str) -> Path:
     return target
 
 
-def _tar_members(archive: Path, progress: OnBytes) -> Iterator[Member]:
+def _tar_members(archive: Path, raw: IO[bytes], progress: OnBytes) -> Iterator[Member]:
     size = archive.stat().st_size
-    with (
-        archive.open("rb") as raw,
-        _reading(archive, ""),
-        tarfile.open(fileobj=raw, mode="r|*") as tar,
-    ):
+    with tarfile.open(fileobj=raw, mode="r|*") as tar:
         for info in tar:
             progress(raw.tell(), size)
             name = _safe_name(archive, info.name)
@@ -167,9 +165,9 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
     return "a link" if info.issym() or info.islnk() else "a device"
 
 
-def _zip_members(archive: Path, progress: OnBytes) -> Iterator[Member]:
+def _zip_members(archive: Path, raw: IO[bytes], progress: OnBytes) -> Iterator[Member]:
     size = archive.stat().st_size
-    with _reading(archive, ""), zipfile.ZipFile(archive) as bundle:
+    with zipfile.ZipFile(raw) as bundle:
         for info in bundle.infolist():
             progress(info.header_offset, size)
             name = _safe_name(archive, info.filename)
