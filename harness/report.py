@@ -24,10 +24,9 @@ class Protocol(BaseModel):
     details: dict[str, Any] = Field({}, description="scales, flip, CRF and sweep, as configured")
 
 
-class Metric(BaseModel):
-    """One number with its protocol; fractions in [0, 1]."""
+class Quality(BaseModel):
+    """How good predictions are, with the protocol; fractions in [0, 1]."""
 
-    number: Number
     value: float
     threshold: float | None = None
     per_class: dict[str, float | None] = Field(description="IoU per class; null where it is undefined")
@@ -37,11 +36,20 @@ class Metric(BaseModel):
         None, description="95 % bootstrap interval of value over the images of the split"
     )
     boundary_iou: float | None = Field(None, description="mean boundary IoU over the classes that occur")
+    boundary_per_class: dict[str, float | None] = Field({}, description="boundary IoU; null as above")
     excluded: list[str] = Field([], description="classes in neither ground truth nor prediction")
     pixel_accuracy: float | None = None
     mean_accuracy: float | None = None
-    false_rates: dict[str, float] = Field({}, description="FP and FN rates of background and foreground")
+    false_rates: dict[str, float | None] = Field(
+        {}, description="FP and FN rates of background and foreground"
+    )
     protocol: Protocol
+
+
+class Metric(Quality):
+    """One number of the leaderboard."""
+
+    number: Number
 
 
 class Report(BaseModel):
@@ -59,9 +67,9 @@ class Report(BaseModel):
     resumed_at: int = Field(0, description="images or iterations found done when the process started")
     measurements: Measurements
     notes: list[str] = []
-    curve: dict[str, list[float]] | None = Field(
+    curve: dict[str, list[float | None]] | None = Field(
         None,
-        description="over a sweep: threshold, mIoU, and fp_rate, fn_rate, precision, recall of the foreground",
+        description="over a sweep: threshold, mIoU; fp_rate, fn_rate, precision, recall of the foreground",
     )
     losses: dict[str, list[float]] | None = Field(None, description="training: logged values over iterations")
 

@@ -75,7 +75,7 @@ class StageResult:
     resumed_at: int = 0
     metrics: list[Metric] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    curve: dict[str, list[float]] | None = None
+    curve: dict[str, list[float | None]] | None = None
     losses: dict[str, list[float]] | None = None
 
 

@@ -1,7 +1,8 @@
-"""Confusion matrices and what follows from them.
+"""Pixels counted per class, and what follows from them.
 
-A confusion matrix is a (C, C) int64 array, rows ground truth, columns prediction. It is exact, and the
-matrices of parts of a split add up to the split's.
+All numbers of a split derive from three exact counts per class: pixels of the class in the ground truth, in
+the prediction, and in both. They add up over images, and a confusion matrix holds them as its margins and its
+diagonal.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Matrix = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 VOID = 255
@@ -19,7 +20,7 @@ VOID = 255
 
 def confusion_matrix(
     ground_truth: npt.NDArray[np.integer], prediction: npt.NDArray[np.integer], num_classes: int
-) -> Matrix:
+) -> Counts:
     """Count pixels by ground truth and prediction.
 
     Args:
@@ -28,47 +29,99 @@ def confusion_matrix(
         num_classes: number of classes, background included.
 
     Returns:
-        (num_classes, num_classes) int64.
+        (num_classes, num_classes) int64, rows ground truth, columns prediction.
 
     Raises:
         ValueError: the shapes differ, or a counted label is not below `num_classes`.
     """
     if ground_truth.shape != prediction.shape:
         raise ValueError(f"ground truth is {ground_truth.shape}, prediction {prediction.shape}")
-    truth = ground_truth.astype(np.int64).ravel()
-    predicted = prediction.astype(np.int64).ravel()
-    predicted[predicted == VOID] = 0
-    counted = (truth >= 0) & (truth != VOID)
-    truth, predicted = truth[counted], predicted[counted]
-    for what, labels in (("ground truth", truth), ("prediction", predicted)):
-        if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-            wrong = labels[(labels < 0) | (labels >= num_classes)][0]
+    if ground_truth.dtype.kind == "i":
+        ground_truth = np.where(ground_truth < 0, VOID, ground_truth)
+    truth = _in_a_byte(ground_truth, "ground truth", num_classes)
+    predicted = _in_a_byte(prediction, "prediction", num_classes)
+    pairs = np.bincount((truth.astype(np.uint16) * 256 + predicted).ravel(), minlength=256 * 256)
+    counts = pairs.astype(np.int64).reshape(256, 256)[:VOID]
+    counts[:, 0] += counts[:, VOID]
+    counts = counts[:, :VOID]
+    for what, found in (("ground truth", counts.sum(1)), ("prediction", counts.sum(0))):
+        if found[num_classes:].any():
+            wrong = num_classes + int(np.flatnonzero(found[num_classes:])[0])
             raise ValueError(f"the {what} holds label {wrong}, but there are {num_classes} classes")
-    counts = np.bincount(truth * num_classes + predicted, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes).astype(np.int64)
+    return counts[:num_classes, :num_classes]
 
 
-def _ratio(numerator: npt.NDArray[np.integer], denominator: npt.NDArray[np.integer]) -> Floats:
+def _in_a_byte(labels: npt.NDArray[np.integer], what: str, num_classes: int) -> npt.NDArray[np.uint8]:
+    wrong = labels[(labels < 0) | (labels > VOID)] if labels.dtype != np.uint8 else labels[:0]
+    if wrong.size:
+        raise ValueError(f"the {what} holds label {wrong[0]}, but there are {num_classes} classes")
+    return labels.astype(np.uint8, copy=False)
+
+
+def _ratio(numerator: Counts, denominator: Counts) -> Floats:
     """Quotient per class, NaN where the denominator is 0."""
     quotient = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator > 0)
     return quotient
 
 
-def class_iou(matrix: Matrix) -> Floats:
-    """IoU = TP / (TP + FP + FN) per class: (..., C, C) to (..., C); NaN for absent classes."""
-    hit = np.diagonal(matrix, axis1=-2, axis2=-1)
-    return _ratio(hit, matrix.sum(-1) + matrix.sum(-2) - hit)
+@dataclass(frozen=True)
+class ClassCounts:
+    """Pixels per class. What derives from them has the same shape, NaN where a class does not occur.
 
+    Attributes:
+        truth: (..., C) int64, pixels of the class in the ground truth.
+        predicted: (..., C) int64, pixels that are predicted to be of the class.
+        hit: (..., C) int64, pixels that are both.
+    """
 
-def class_accuracy(matrix: Matrix) -> Floats:
-    """TP / (TP + FN) per class: (..., C, C) to (..., C); NaN for classes without ground truth."""
-    return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1))
+    truth: Counts
+    predicted: Counts
+    hit: Counts
 
+    @classmethod
+    def of(cls, matrix: Counts) -> ClassCounts:
+        """Counts from confusion matrices: (..., C, C) to (..., C)."""
+        return cls(matrix.sum(-1), matrix.sum(-2), np.diagonal(matrix, axis1=-2, axis2=-1))
 
-def pixel_accuracy(matrix: Matrix) -> Floats:
-    """Part of the counted pixels that is right: (..., C, C) to (...); NaN if no pixel was counted."""
-    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
+    def __getitem__(self, index: int) -> ClassCounts:
+        """Counts at a place of the first axis, such as one threshold of many."""
+        return ClassCounts(self.truth[index], self.predicted[index], self.hit[index])
+
+    @property
+    def union(self) -> Counts:
+        """Pixels of the class in the ground truth or in the prediction."""
+        return self.truth + self.predicted - self.hit
+
+    @property
+    def iou(self) -> Floats:
+        """TP / (TP + FP + FN); NaN for classes in neither ground truth nor prediction."""
+        return _ratio(self.hit, self.union)
+
+    @property
+    def precision(self) -> Floats:
+        """TP / (TP + FP); NaN for classes that are never predicted."""
+        return _ratio(self.hit, self.predicted)
+
+    @property
+    def recall(self) -> Floats:
+        """TP / (TP + FN), also called the class accuracy; NaN for classes without ground truth."""
+        return _ratio(self.hit, self.truth)
+
+    @property
+    def fp_rate(self) -> Floats:
+        """FP / (TP + FP + FN), that is 1 - ground truth / union (irn spec B.8, semples spec 8)."""
+        return _ratio(self.predicted - self.hit, self.union)
+
+    @property
+    def fn_rate(self) -> Floats:
+        """FN / (TP + FP + FN), that is 1 - prediction / union; IoU, FP and FN rate add up to 1."""
+        return _ratio(self.truth - self.hit, self.union)
+
+    @property
+    def pixel_accuracy(self) -> Floats:
+        """Part of the counted pixels that is right: (...); NaN if no pixel was counted."""
+        return _ratio(self.hit.sum(-1), self.truth.sum(-1))
 
 
 def mean_over_classes(values: Floats) -> Floats:
@@ -94,23 +147,13 @@ class FalseRates:
     foreground_fn: float
 
 
-def false_rates(matrix: Matrix) -> FalseRates:
-    """FP rate 1 - ground truth / union and FN rate 1 - prediction / union."""
-    truth, predicted = matrix.sum(1), matrix.sum(0)
-    union = truth + predicted - np.diagonal(matrix)
-    fp, fn = 1 - _ratio(truth, union), 1 - _ratio(predicted, union)
-    return FalseRates(
-        float(fp[0]), float(fn[0]), float(mean_over_classes(fp[1:])), float(mean_over_classes(fn[1:]))
-    )
-
-
 @dataclass(frozen=True)
 class SegmentationMetrics:
-    """Segmentation quality over a split. All values are fractions of 1.
+    """Segmentation quality over a split. All values are fractions of 1, NaN where undefined.
 
     Attributes:
         mean_iou: mean of `iou` over the classes that occur.
-        iou: per class, NaN for the absent ones.
+        iou, precision, recall: per class.
         pixel_accuracy, mean_accuracy: of pixels, and the mean over classes with ground truth.
         absent: classes that occur neither in ground truth nor in prediction; they are not in the mean.
         false_rates: false positive and negative rates.
@@ -118,20 +161,30 @@ class SegmentationMetrics:
 
     mean_iou: float
     iou: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
     pixel_accuracy: float
     mean_accuracy: float
     absent: tuple[int, ...]
     false_rates: FalseRates
 
 
-def segmentation_metrics(matrix: Matrix) -> SegmentationMetrics:
-    """All metrics of one confusion matrix."""
-    iou = class_iou(matrix)
+def segmentation_metrics(counted: ClassCounts | Counts) -> SegmentationMetrics:
+    """All metrics of the counts (C,) of a split, or of its confusion matrix (C, C)."""
+    counts = counted if isinstance(counted, ClassCounts) else ClassCounts.of(counted)
+    iou, recall, fp, fn = counts.iou, counts.recall, counts.fp_rate, counts.fn_rate
     return SegmentationMetrics(
         mean_iou=float(mean_over_classes(iou)),
         iou=tuple(iou.tolist()),
-        pixel_accuracy=float(pixel_accuracy(matrix)),
-        mean_accuracy=float(mean_over_classes(class_accuracy(matrix))),
+        precision=tuple(counts.precision.tolist()),
+        recall=tuple(recall.tolist()),
+        pixel_accuracy=float(counts.pixel_accuracy),
+        mean_accuracy=float(mean_over_classes(recall)),
         absent=tuple(np.flatnonzero(np.isnan(iou)).tolist()),
-        false_rates=false_rates(matrix),
+        false_rates=FalseRates(
+            background_fp=float(fp[0]),
+            background_fn=float(fn[0]),
+            foreground_fp=float(mean_over_classes(fp[1:])),
+            foreground_fn=float(mean_over_classes(fn[1:])),
+        ),
     )

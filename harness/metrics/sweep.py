@@ -2,158 +2,208 @@
 
 At threshold b the prediction of a pixel is the arg-max over [b, class maps], ties to the lower channel (vwe
 spec section 8, irn spec A.4): background where the pixel's best score is <= b, else its best class. So all
-that matters of a pixel is its best class and how many thresholds lie below its best score. Both are counted
-in one histogram over (ground truth, best class, number of thresholds), whose cumulative sums are the
-confusion matrices of every threshold, bit for bit those of one evaluation per threshold.
+that matters of a pixel is its best class and its level, the number of thresholds below its best score: it is
+background from the threshold of that index on. One histogram over (ground truth, best class, level) holds the
+counts of every threshold, bit for bit those of one evaluation per threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import InputError
-from harness.metrics.confusion import (
-    VOID,
-    Matrix,
-    SegmentationMetrics,
-    class_iou,
-    mean_over_classes,
-    segmentation_metrics,
-)
+from harness.metrics.confusion import VOID, Counts
+from harness.metrics.split_counts import ImageCounts
+
+Mask = npt.NDArray[np.uint8]
+Unsigned = npt.NDArray[np.unsignedinteger[Any]]
+
+OTHER = 254  # in a map of ground truth: counted, but a hit of no class
+_MAX_LEVEL = 253  # of 8 bits; the boundary needs 255 for itself
+_BUCKETS = (1 << 8, 1 << 16)  # tables that are tried, the fast one first
+
+
+class Thresholds:
+    """Background scores, and where other scores lie among them.
+
+    Scores and thresholds compare in float32, the type that a threshold takes in the stack of maps.
+
+    A score's bucket is (score - lowest threshold) * scale, cut to the table and rounded down. Each of these
+    steps is monotone in float32, so a score in another bucket than a threshold's lies on the side of it that
+    the buckets say. Where no two thresholds share a bucket, one exact comparison per score settles the rest.
+
+    Args:
+        values: in any order; equal ones count once.
+
+    Attributes:
+        values: (T,) float32, ascending.
+    """
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self.values = np.unique(np.asarray(values, dtype=np.float32))
+        self._dtype = np.dtype(np.uint8 if len(self.values) <= _MAX_LEVEL else np.uint16)
+        # Not less than 2^-100, so that the scale is finite.
+        spread = max(float(self.values[-1]) - float(self.values[0]), 2.0**-100)
+        for size in _BUCKETS:
+            self._last = size - 1
+            self._scale = np.float32(self._last / spread)
+            bucket = self._bucket(self.values)
+            self._separate = len(np.unique(bucket)) == len(bucket)
+            if self._separate:
+                self._inside = np.full(size, np.inf, np.float32)
+                self._inside[bucket] = self.values
+                self._before = np.searchsorted(bucket, np.arange(size)).astype(self._dtype)
+                break
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def index(self, threshold: float) -> int:
+        """Position of one of the thresholds."""
+        return int(np.searchsorted(self.values, np.float32(threshold)))
+
+    def levels(self, scores: npt.NDArray[np.float32]) -> Unsigned:
+        """Return how many thresholds lie below each score: (H, W) float32 without NaN to (H, W)."""
+        if not self._separate:
+            return np.searchsorted(self.values, scores).astype(self._dtype)
+        bucket = self._bucket(scores)
+        level: Unsigned = take(self._before, bucket)
+        level += scores > take(self._inside, bucket)
+        return level
+
+    def _bucket(self, scores: npt.NDArray[np.float32]) -> Unsigned:
+        with np.errstate(over="ignore"):  # infinity is beyond the table, as the exact result would be
+            place = scores - self.values[0]
+            place *= self._scale
+        np.clip(place, 0, self._last, out=place)
+        return place.astype(np.uint8 if self._last < 1 << 8 else np.uint16)
+
+
+def take(table: npt.NDArray[Any], index: Unsigned) -> npt.NDArray[Any]:
+    """Return `table[index]` for an index (H, W) that stays within the table."""
+    if index.dtype == np.uint8 and table.dtype != np.int64:
+        return cv2.LUT(np.ascontiguousarray(index), table)  # four times as fast
+    return table[index]
 
 
 @dataclass(frozen=True)
-class SweepResult:
-    """Outcome of a threshold sweep.
+class LevelMap:
+    """Class maps of an image, reduced to what thresholds need.
 
     Attributes:
-        thresholds: the swept background scores, ascending.
-        mean_iou: mIoU at each of them.
-        best_threshold: where mIoU is highest (the lowest such threshold).
-        best: all metrics there.
-        fixed_threshold: the method's own threshold, chosen without looking at this split.
-        fixed: all metrics there.
+        labels: (K,) int64, labels of the maps (class index + 1).
+        winner: (H, W) uint8, index of the best map, the lower one at a tie.
+        level: (H, W), number of thresholds below the best score; 0 where K is 0.
+        thresholds: their number T.
     """
 
-    thresholds: tuple[float, ...]
-    mean_iou: tuple[float, ...]
-    best_threshold: float
-    best: SegmentationMetrics
-    fixed_threshold: float
-    fixed: SegmentationMetrics
+    labels: npt.NDArray[np.int64]
+    winner: Mask
+    level: Unsigned
+    thresholds: int
 
 
-class ThresholdSweep:
-    """Counts of a split for every threshold at once; counts of parts of a split add with `+`.
+def level_map(
+    keys: npt.NDArray[np.integer], maps: npt.NDArray[np.float32], thresholds: Thresholds, num_classes: int
+) -> LevelMap:
+    """Reduce the class maps of an image.
 
     Args:
+        keys: (K,) class indices without background; K may be 0.
+        maps: (K, H, W) float32.
+        thresholds: T background scores.
         num_classes: number of classes, background included.
-        thresholds: background scores to sweep, ascending.
-        fixed: a threshold to report besides; it need not be among `thresholds`, and is never "the best".
 
     Raises:
-        InputError: no thresholds, or they do not ascend.
+        ValueError: keys do not fit the maps or the classes, or the maps hold NaN.
     """
-
-    def __init__(self, num_classes: int, thresholds: Sequence[float], fixed: float) -> None:
-        if not thresholds or any(low >= high for low, high in pairwise(thresholds)):
-            raise InputError(f"the thresholds of a sweep must ascend, but they are {list(thresholds)}.")
-        self.num_classes = num_classes
-        self.thresholds = tuple(thresholds)
-        self.fixed = fixed
-        # Scores and thresholds compare in float32, the type that a threshold takes in the stack of maps.
-        self._grid = np.unique(np.asarray([*thresholds, fixed], dtype=np.float32))
-        self._counts = np.zeros((num_classes, num_classes, len(self._grid) + 1), dtype=np.int64)
-
-    def add(
-        self,
-        keys: npt.NDArray[np.integer],
-        scores: npt.NDArray[np.float32],
-        ground_truth: npt.NDArray[np.integer],
-    ) -> None:
-        """Count one image.
-
-        Args:
-            keys: (K,) class indices without background, ascending; K may be 0.
-            scores: (K, H, W) float32 class maps.
-            ground_truth: (H, W); pixels that are 255 or negative are not counted.
-
-        Raises:
-            ValueError: shapes disagree, labels are out of range, or the scores hold NaN.
-        """
-        if scores.shape != (len(keys), *ground_truth.shape):
-            raise ValueError(
-                f"the scores of {len(keys)} classes are {scores.shape}, it is {ground_truth.shape}"
-            )
-        classes, bins = self.num_classes, len(self._grid) + 1
-        counted = (ground_truth >= 0) & (ground_truth != VOID)
-        truth = ground_truth[counted].astype(np.int64)
-        if truth.max(initial=0) >= classes:
-            raise ValueError(f"the ground truth holds label {truth.max()}, but there are {classes} classes")
-        if not len(keys):
-            self._counts[:, 0, 0] += np.bincount(truth, minlength=classes)
-            return
-        if not 0 <= min(keys) <= max(keys) < classes - 1:
-            raise ValueError(f"the keys {list(keys)} do not fit {classes} classes, background included")
-        winner, best = _best_class(scores[:, counted])
-        if np.isnan(best).any():
-            raise ValueError("the scores hold NaN, so the network diverged; train it with a lower lr")
-        below = np.searchsorted(self._grid, best, side="left")
-        code = (truth * len(keys) + winner) * bins + below
-        local = np.bincount(code, minlength=classes * len(keys) * bins)
-        self._counts[:, np.asarray(keys) + 1] += local.reshape(classes, len(keys), bins)
-
-    def __add__(self, other: ThresholdSweep) -> ThresholdSweep:
-        mine = (self.num_classes, self.thresholds, self.fixed)
-        if mine != (other.num_classes, other.thresholds, other.fixed):
-            raise ValueError("only sweeps over the same classes and thresholds can be added")
-        total = ThresholdSweep(*mine)
-        total._counts = self._counts + other._counts
-        return total
-
-    def matrices(self, thresholds: Sequence[float]) -> Matrix:
-        """Confusion matrices (T, C, C) at thresholds of this sweep.
-
-        Raises:
-            ValueError: a threshold is not among those counted.
-        """
-        wanted = np.asarray(thresholds, dtype=np.float32)
-        if not np.isin(wanted, self._grid).all():
-            raise ValueError(f"thresholds {list(thresholds)} were not counted")
-        positions = np.searchsorted(self._grid, wanted)
-        up_to = self._counts.cumsum(-1)
-        background = up_to[..., positions]
-        matrix = up_to[..., -1:] - background
-        matrix[:, 0] += background.sum(1)
-        return np.moveaxis(matrix, -1, 0)
-
-    def result(self) -> SweepResult:
-        """Metrics of what was counted so far."""
-        mean_iou = mean_over_classes(class_iou(self.matrices(self.thresholds)))
-        best = self.thresholds[int(np.argmax(mean_iou))]
-        at_best, at_fixed = self.matrices([best, self.fixed])
-        return SweepResult(
-            thresholds=self.thresholds,
-            mean_iou=tuple(mean_iou.tolist()),
-            best_threshold=best,
-            best=segmentation_metrics(at_best),
-            fixed_threshold=self.fixed,
-            fixed=segmentation_metrics(at_fixed),
-        )
+    if maps.ndim != 3 or len(maps) != len(keys):
+        raise ValueError(f"there are scores {maps.shape} for {len(keys)} classes")
+    if len(keys) and not 0 <= min(keys) <= max(keys) < num_classes - 1:
+        raise ValueError(f"the keys {keys.tolist()} do not fit {num_classes} classes, background included")
+    winner = np.zeros(maps.shape[1:], np.uint8)
+    if not len(keys):
+        return LevelMap(np.zeros(0, np.int64), winner, winner, len(thresholds))
+    best = np.asarray(maps[0], np.float32)
+    for index, scores in enumerate(maps[1:], start=1):
+        winner[scores > best] = index
+        best = np.maximum(best, scores)
+    if np.isnan(best.max(initial=-np.inf)):  # both maxima hand NaN on
+        raise ValueError("the scores hold NaN, so the network diverged; train it with a lower lr")
+    return LevelMap(np.asarray(keys, np.int64) + 1, winner, thresholds.levels(best), len(thresholds))
 
 
-def _best_class(
-    scores: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Index of the highest of K maps (K, ...) per pixel (ties to the lower one) and its value."""
-    winner = np.zeros(scores.shape[1:], dtype=np.intp)
-    best = scores[0].astype(np.float32)
-    for index, score in enumerate(scores[1:], start=1):
-        winner[score > best] = index
-        best = np.maximum(best, score)
-    return winner, best
+def count_levels(found: LevelMap, truth: Mask, num_classes: int) -> ImageCounts:
+    """Count an image at all thresholds.
+
+    Args:
+        found: its reduced class maps.
+        truth: (H, W) uint8 labels; 255 is not counted.
+        num_classes: number of classes, background included.
+
+    Raises:
+        ValueError: the sizes differ, or the ground truth holds a label that is no class.
+    """
+    if truth.shape != found.winner.shape:
+        raise ValueError(f"the scores are {found.winner.shape}, the ground truth is {truth.shape}")
+    (histogram,) = level_histograms(found, truth, [found.level], num_classes)
+    if histogram[num_classes].any():
+        wrong = truth[(truth >= num_classes) & (truth != VOID)].max()
+        raise ValueError(f"the ground truth holds label {wrong}, but there are {num_classes} classes")
+    background = histogram.cumsum(-1)[..., :-1]
+    foreground = histogram.sum(-1, keepdims=True) - background
+    return image_counts(found, histogram[:num_classes].sum((1, 2)), foreground, background)
+
+
+def level_histograms(
+    found: LevelMap, truth: Mask, levels: Sequence[Unsigned], num_classes: int
+) -> list[Counts]:
+    """Count pixels by ground truth, best class and level, for several kinds of levels from 0 to T.
+
+    Args:
+        found: the image's reduced class maps.
+        truth: (H, W) uint8 labels; 255 is left out, every other label that is no class counts as OTHER.
+        levels: (H, W) each.
+        num_classes: number of classes C, background included.
+
+    Returns:
+        (C + 1, K, T + 1) int64 each, K at least 1; OTHER is the last in the first axis.
+    """
+    maps, bins = max(len(found.labels), 1), found.thresholds + 1
+    places = (num_classes + 2) * maps * bins  # the last part, of void pixels, is cut off
+    dtype = np.uint16 if places <= 1 << 16 else np.int64
+    part = np.full(256, num_classes, dtype)
+    part[:num_classes] = np.arange(num_classes)
+    part[VOID] = num_classes + 1
+    base = take(part * (maps * bins), truth)
+    if maps > 1:
+        base += take((np.arange(256) % maps * bins).astype(dtype), found.winner)
+    return [
+        np.bincount((base + level).ravel(), minlength=places).reshape(-1, maps, bins)[: num_classes + 1]
+        for level in levels
+    ]
+
+
+def image_counts(found: LevelMap, truth: Counts, foreground: Counts, background: Counts) -> ImageCounts:
+    """Put together the counts of an image.
+
+    Args:
+        found: the image's reduced class maps.
+        truth: (C,) pixels of each class in the ground truth.
+        foreground: (C + 1, K, T) pixels by ground truth and best class that are predicted as that class.
+        background: (C + 1, K, T) pixels by ground truth and best class that are predicted as background.
+    """
+    labels = np.union1d(np.flatnonzero(truth), np.append(found.labels, 0))
+    predicted = np.zeros((len(labels), found.thresholds), np.int64)
+    hit = np.zeros_like(predicted)
+    predicted[0], hit[0] = background.sum((0, 1)), background[0].sum(0)
+    if len(found.labels):
+        rows = np.searchsorted(labels, found.labels)
+        predicted[rows] = foreground.sum(0)
+        hit[rows] = foreground[found.labels, np.arange(len(found.labels))]
+    return ImageCounts(labels, truth[labels], predicted, hit)

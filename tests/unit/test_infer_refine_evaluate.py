@@ -231,7 +231,7 @@ def test_the_evaluation_of_cams_is_one_evaluation_per_threshold(
 def test_the_number_of_processes_does_not_change_the_numbers(
     tmp_path: Path, shapes_root: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.stages.evaluate._CHUNK", 2)
+    monkeypatch.setattr("harness.evaluation._CHUNK", 2)
     stage = {"type": "evaluate", "split": "train", "number": "seed", "scores": "cam_scores"}
     stage |= {"sweep": SWEEP, "threshold": 0.3}
     values = [

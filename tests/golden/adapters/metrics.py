@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.metrics.confusion import (
     VOID,
-    class_accuracy,
-    class_iou,
+    ClassCounts,
     confusion_matrix,
     mean_over_classes,
-    pixel_accuracy,
     segmentation_metrics,
 )
-from harness.metrics.sweep import ThresholdSweep
+from harness.metrics.split_counts import BatchCounts, SplitCounts
+from harness.metrics.sweep import Thresholds, count_levels, level_map
 from tests.golden.case import Case, adapter
 
+CamImage = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Class indices (K,), maps (K, H, W) float32, ground truth (H, W) with 255 as void."""
 
-def _swept(case: Case, num_classes: int, void: int) -> np.ndarray:
-    """Confusion matrices of a case's three CAM stacks at its thresholds: (T, C, C)."""
-    thresholds = case.config["thresholds"]
-    sweep = ThresholdSweep(num_classes, thresholds, fixed=thresholds[0])
+
+def swept(images: Iterable[CamImage], num_classes: int, thresholds: Sequence[float]) -> ClassCounts:
+    """Counts of CAMs at every threshold, which must ascend: (T, C)."""
+    grid = Thresholds(thresholds)
+    counts = [
+        count_levels(level_map(keys, maps, grid, num_classes), truth.astype(np.uint8), num_classes)
+        for keys, maps, truth in images
+    ]
+    split = SplitCounts(len(counts), num_classes, len(grid))
+    split.add(BatchCounts.of(range(len(counts)), counts))
+    return split.total()
+
+
+def _three_images(case: Case) -> Iterable[CamImage]:
     for image in range(3):
         keys = case.arrays[f"keys{image}"]
-        ground_truth = np.array([0, *(keys + 1), void])[case.arrays[f"pick{image}"]]
-        sweep.add(keys, case.arrays[f"cam{image}"], ground_truth)
-    return sweep.matrices(thresholds)
+        labels = np.array([0, *(keys + 1), VOID])
+        yield keys, case.arrays[f"cam{image}"], labels[case.arrays[f"pick{image}"]]
 
 
 @adapter("eval.threshold_sweep")
 def threshold_sweep(case: Case) -> dict[str, Any]:
-    matrices = _swept(case, num_classes=21, void=VOID)
-    at = case.config["thresholds"].index(0.14)
+    thresholds = case.config["thresholds"]
+    counts = swept(_three_images(case), 21, thresholds)
     return {
-        "mean_iou": mean_over_classes(class_iou(matrices)),
-        "pixel_accuracy": pixel_accuracy(matrices),
-        "mean_accuracy": mean_over_classes(class_accuracy(matrices)),
-        "class_iou_at_0.14": np.nan_to_num(class_iou(matrices)[at], nan=-1),
+        "mean_iou": mean_over_classes(counts.iou),
+        "pixel_accuracy": counts.pixel_accuracy,
+        "mean_accuracy": mean_over_classes(counts.recall),
+        "class_iou_at_0.14": np.nan_to_num(counts.iou[thresholds.index(0.14)], nan=-1),
     }
 
 
 @adapter("cam.eval")
 def cam_eval(case: Case) -> dict[str, Any]:
     largest = max(int(case.arrays[f"keys{image}"].max()) for image in range(3))
-    iou = class_iou(_swept(case, num_classes=largest + 2, void=-1))
+    iou = swept(_three_images(case), largest + 2, case.config["thresholds"]).iou
     return {"mean_iou": mean_over_classes(iou), "class_iou": np.nan_to_num(iou, nan=-1)}
 
 
