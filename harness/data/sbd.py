@@ -11,6 +11,7 @@ and no border, and the lists `dataset/{train,val}.txt`.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +26,8 @@ from harness.processes import map_unordered
 
 _LISTS = ("train.txt", "val.txt")
 _LARGEST_LABEL = 20
+# What scipy raises for other files, files of another version, and files that were cut short or damaged.
+_NO_MATLAB_FILE = (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, zlib.error)
 
 _worker: dict[str, Any] = {}
 
@@ -95,7 +98,7 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
 
     try:
         mask = loadmat(io.BytesIO(content))["GTcls"]["Segmentation"][0, 0]
-    except (KeyError, IndexError, TypeError, NotImplementedError, MatReadError) as error:
+    except (*_NO_MATLAB_FILE, MatReadError) as error:
         raise ValueError(f"no GTcls.Segmentation: {error}") from error
     if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) > _LARGEST_LABEL:
         raise ValueError(f"not a mask: {mask.dtype} of shape {mask.shape}, up to {mask.max(initial=0)}")

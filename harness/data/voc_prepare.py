@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.archive import extract, inside, members
-from harness.data.fingerprint import content_hash
+from harness.data.fingerprint import whole
 from harness.data.label_list import write_label_list
 from harness.data.official_splits import VOC_SPLITS
 from harness.data.palette import IGNORE, read_mask
@@ -94,13 +94,15 @@ def make_train_aug(job: Job) -> Files:
     train_aug = sorted((sbd | train) - val)
     _require_images(job.folder, train_aug)
     write_id_list(job.folder / _LISTS / "train_aug.txt", train_aug)
-    return _sizes(job.folder, _train_aug_files([*train_aug, *val]))
+    names = [f"{_AUG}/{image_id}.png" for image_id in (*train_aug, *val)]
+    return _sizes(job.folder, [f"{_LISTS}/train_aug.txt", *names])
 
 
 def note_mask_labels(job: Job) -> Files:
     """Write down which classes each mask shows."""
     ids = [*_ids(job.folder, "train_aug"), *_ids(job.folder, "val")]
-    paths = [job.folder / _AUG / f"{image_id}.png" for image_id in ids]
+    voc = VOC(job.folder)
+    paths = [voc.mask_path(image_id, "train_aug") for image_id in ids]
     labels: dict[str, list[int]] = {}
     for path, found in map_unordered(_labels_of_mask, paths, job.workers, _nothing, ()):
         labels[path.stem] = found
@@ -119,7 +121,8 @@ def find_trainval(folder: Path) -> Files | None:
     lists = [folder / _LISTS / f"{split}.txt" for split in ("train", "val")]
     if not all(path.is_file() for path in lists):
         return None
-    foreign = [path for path in lists if not _is_official(folder, path.stem)]
+    voc = VOC(folder)
+    foreign = [path for path in lists if not voc.has_official_ids(path.stem)]
     if foreign:
         raise InputError(
             f"{folder} holds another dataset in VOC's layout, since its {foreign[0].name} is not VOC's: "
@@ -129,15 +132,36 @@ def find_trainval(folder: Path) -> Files | None:
     return _sizes(folder, [f"{_LISTS}/train.txt", f"{_LISTS}/val.txt"])
 
 
+def find_train_aug(folder: Path) -> Files | None:
+    """Find the list and the masks of train_aug where somebody has put the official ones.
+
+    Raises:
+        InputError: there are others.
+    """
+    if not (folder / _AUG).is_dir() and not (folder / _LISTS / "train_aug.txt").is_file():
+        return None
+    voc = VOC(folder)
+    if voc.has_list("train_aug") and voc.has_official_ids("train_aug"):
+        ids = voc.ids("train_aug")
+        files = [f"{_AUG}/{image_id}.png" for image_id in ids]
+        if all((folder / name).is_file() for name in files):
+            masks = whole(voc.mask_facts(ids, "train_aug", required=True))
+            if voc.masks_hash(ids, masks) == VOC_SPLITS["train_aug"].masks:
+                return _sizes(folder, [f"{_LISTS}/train_aug.txt", *files])
+    raise InputError(
+        f"{folder} has a train_aug of which list or masks are not the official ones: move {_AUG} and "
+        f"{_LISTS}/train_aug.txt away to have them made"
+    )
+
+
 def rows(folder: Path) -> list[SplitRow]:
     """Say which splits are there."""
+    voc = VOC(folder)
     found = []
-    for split in VOC_SPLITS:
-        if (folder / _LISTS / f"{split}.txt").is_file():
-            ids = _ids(folder, split)
-            masks = folder / (_AUG if split == "train_aug" else "SegmentationClass")
-            count = sum((masks / f"{image_id}.png").is_file() for image_id in ids)
-            found.append(SplitRow(split, len(ids), count, _is_official(folder, split)))
+    for split in filter(voc.has_list, voc.splits):
+        ids = voc.ids(split)
+        masks = sum(voc.mask_path(image_id, split).is_file() for image_id in ids)
+        found.append(SplitRow(split, len(ids), masks, voc.has_official_ids(split)))
     return found
 
 
@@ -160,7 +184,14 @@ RECIPE = Recipe(
             space=200_000_000,
             by_hand=True,
         ),
-        Step("train_aug", "train_aug of VOC and SBD", make_train_aug, archives=("sbd",), space=100_000_000),
+        Step(
+            "train_aug",
+            "train_aug of VOC and SBD",
+            make_train_aug,
+            archives=("sbd",),
+            space=100_000_000,
+            adopt=find_train_aug,
+        ),
         Step("mask_labels", "image-level labels of the masks", note_mask_labels),
     ),
     rows,
@@ -179,12 +210,6 @@ def _ids(folder: Path, split: str) -> list[str]:
     return read_id_list(folder / _LISTS / f"{split}.txt", f"split '{split}' of dataset '{VOC.name}'")
 
 
-def _is_official(folder: Path, split: str) -> bool:
-    ids = _ids(folder, split)
-    official = VOC_SPLITS[split]
-    return (len(ids), content_hash(sorted(ids))) == (official.images, official.ids)
-
-
 def _require_images(folder: Path, ids: Iterable[str], masks: bool = False) -> None:
     """Check that images of VOC have what they must have.
 
@@ -199,10 +224,6 @@ def _require_images(folder: Path, ids: Iterable[str], masks: bool = False) -> No
                     f"{folder} has no {name}, although its list names the image: the archive of VOC is not "
                     "whole, or was not unpacked wholly; choose another --root"
                 )
-
-
-def _train_aug_files(ids: Iterable[str]) -> list[str]:
-    return [f"{_LISTS}/train_aug.txt", *(f"{_AUG}/{image_id}.png" for image_id in ids)]
 
 
 def _sizes(folder: Path, names: Iterable[str]) -> Files:
