@@ -24,11 +24,30 @@ from harness.metrics.sweep import Thresholds, count_levels, level_map
 from harness.prediction_source import GroundTruth, Source
 from harness.processes import map_unordered
 from harness.report import Protocol, Quality
+from harness.schema import Sweep
 
 _CHUNK = 16  # images per task: their counts travel between processes in one piece
+_MAX_THRESHOLDS = 1000  # counts of an image take memory for each
 _worker: dict[str, Evaluation] = {}
 
 Curve = dict[str, list[float | None]]
+
+
+def thresholds(sweep: Sweep | None) -> list[float]:
+    """The grid of a sweep, both ends included, free of accumulated rounding.
+
+    Raises:
+        InputError: it has more than a thousand thresholds.
+    """
+    if sweep is None:
+        return []
+    steps = round((sweep.stop - sweep.start) / sweep.step)
+    if steps >= _MAX_THRESHOLDS:
+        raise InputError(
+            f"a sweep from {sweep.start:g} to {sweep.stop:g} by {sweep.step:g} has {steps + 1} thresholds, "
+            f"more than {_MAX_THRESHOLDS}: take larger steps"
+        )
+    return [round(sweep.start + index * sweep.step, 10) for index in range(steps + 1)]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Any
 
 from harness.artifact import Artifact
 from harness.errors import InputError
-from harness.evaluation import Evaluation, conclude, count
+from harness.evaluation import Evaluation, conclude, count, thresholds
 from harness.files import write_json
 from harness.monitor import Throughput
 from harness.prediction_source import ArtifactSource, DatasetTruth
 from harness.report import Metric, Protocol
-from harness.schema import EvaluateStage, Sweep
+from harness.schema import EvaluateStage
 from harness.stage import StageContext, StageResult
 from harness.stages.examples import Prediction, cam_prediction, write_examples
 
@@ -58,14 +58,6 @@ def run(context: StageContext) -> StageResult:
         metrics=metrics,
         curve=curve,
     )
-
-
-def thresholds(sweep: Sweep | None) -> list[float]:
-    """The grid of a sweep, both ends included, free of accumulated rounding."""
-    if sweep is None:
-        return []
-    steps = round((sweep.stop - sweep.start) / sweep.step)
-    return [round(sweep.start + index * sweep.step, 10) for index in range(steps + 1)]
 
 
 def _require_fitting_thresholds(context: StageContext, config: EvaluateStage, source: ArtifactSource) -> None:

@@ -15,12 +15,12 @@ from harness.artifact import Artifact
 from harness.data import Dataset, open_dataset
 from harness.data.palette import read_mask, write_mask
 from harness.errors import InputError
+from harness.evaluation import thresholds
 from harness.metrics.confusion import confusion_matrix, segmentation_metrics
 from harness.ops.resize import upsample_logits
 from harness.report import Report
 from harness.schema import Sweep
 from harness.stages import infer, refine
-from harness.stages.evaluate import thresholds
 from harness.stages.per_image import load_scores, save_scores
 from tests.tiny_stages import CAMS, LIMIT, LOGITS, TRAIN, run
 
