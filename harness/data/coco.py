@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -51,14 +52,14 @@ class COCO(Dataset):
     name = "coco"
     classes: ClassVar[tuple[str, ...]] = CLASSES
     splits: ClassVar[tuple[str, ...]] = SPLITS
-    official_splits: ClassVar[OfficialSplits] = COCO_SPLITS
+    official_splits: OfficialSplits = COCO_SPLITS
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         super().__init__(find_coco(root), cache, labels)
         if not (self.root / MARKER).is_file():
             raise InputError(
                 f"the masks and lists of the COCO in {self.root} are not derived yet ({MARKER} is missing): "
-                f"type 'harness data prepare coco --root {self.root}'"
+                f"type 'harness data prepare coco --root {shlex.quote(str(self.root))}'"
             )
         self._image_folders = {subset: image_folder(self.root, subset) for subset in SUBSETS}
 
@@ -71,6 +72,9 @@ class COCO(Dataset):
 
     def mask_path(self, image_id: str, split: str) -> Path:
         return mask_path(self.root, image_id)
+
+    def list_path(self, split: str) -> Path:
+        return list_path(self.root, split)
 
     def ground_truth(self, split: str) -> str:
         return "SegmentationClass: instances, the first annotation on top"

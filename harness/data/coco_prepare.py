@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from harness.data.coco import (
     MARKER,
@@ -212,9 +211,8 @@ def _draw_shard(shard: Sequence[InstancesImage]) -> list[Sequence[int]]:
         if mask is None:
             mask = _draw(root, image)
             _write_gray(path, mask)
-        counts = np.bincount(mask.ravel())
-        counts[0] = 0  # background is no label of an image
-        found.append(np.flatnonzero(counts).tolist())
+        pixels = mask.tobytes()
+        found.append([label for label in image.labels if label in pixels])
     return found
 
 
@@ -244,6 +242,9 @@ def _draw(root: Path, image: InstancesImage) -> NDArray[np.uint8]:
 
 def _write_gray(path: Path, mask: NDArray[np.uint8]) -> None:
     """Write a mask as COCO's are distributed: 8-bit gray PNG without a palette, the value being the label."""
+    # What is above is nearly always the same: half the time of an encoder that tries all filters, and smaller
+    # than what zlib makes by default.
+    options = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     with atomic_file(path, durable=False) as file:
-        # Run-length matches only: for large even areas faster than zlib's default, and smaller.
-        Image.fromarray(mask).save(file, format="PNG", compress_type=zlib.Z_RLE)
+        file.write(cv2.imencode(".png", mask, options)[1])
