@@ -11,8 +11,10 @@ import typer
 
 from harness.errors import InputError
 from harness.verbs import data, image, weights
+from harness.verbs.compare import compare
 from harness.verbs.leaderboard import leaderboard
 from harness.verbs.run import run
+from harness.verbs.show import show
 from harness.verbs.terminal import console, fail, require_folder_of
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(leaderboard)
+app.command()(show)
+app.command()(compare)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from leaderboard.board import (
     PaperValue,
     RunReference,
     column_of,
+    fraction,
     percent,
     published_column,
     sort_columns,
@@ -182,7 +183,7 @@ def _papers(setup: Setup, results: Sequence[PublishedResult]) -> dict[str, Paper
                     name=result.name,
                     network=result.network,
                     paper=result.paper,
-                    value=number.value / 100,
+                    value=fraction(number.value),
                     number=number,
                 )
     return found

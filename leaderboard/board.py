@@ -226,3 +226,8 @@ def sort_columns(columns: Iterable[Column]) -> tuple[Column, ...]:
 def percent(fraction: float) -> float:
     """A fraction as the percentage that tables show; values that read the same rank the same."""
     return round(100 * fraction, 1)
+
+
+def fraction(printed: float) -> float:
+    """A printed percentage as a fraction, without the noise of a binary division."""
+    return round(printed / 100, 6)

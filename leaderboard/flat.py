@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from leaderboard.board import Board, Column, DatasetBoard, Entry, published_column
+from leaderboard.board import Board, Column, DatasetBoard, Entry, fraction, published_column
 
 FIELDS = (
     "dataset",
@@ -106,7 +106,7 @@ def _published(table: DatasetBoard) -> Iterator[dict[str, Any]]:
                 "network": result.network,
                 **_place(published_column(number)),
                 "threshold": number.threshold,
-                "miou": number.value / 100,
+                "miou": fraction(number.value),
             }
 
 

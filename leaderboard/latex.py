@@ -29,7 +29,7 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
 }
 
 
@@ -55,7 +55,7 @@ def escape(text: str) -> str:
 
 
 def render_latex(board: Board, *, published: bool = False) -> str:
-    """A `table` per dataset; the best full run of each column is bold.
+    """A `table*` per dataset, as wide as a page has to be; the best full run of each column is bold.
 
     Args:
         board: the leaderboard.
@@ -76,7 +76,7 @@ def _table(table: DatasetBoard, papers: Mapping[str, Paper]) -> str:
     beside = {column.id for column in columns if any(column.id in entry.papers for entry in table.ranked)}
     width = 3 + sum(1 + (column.id in beside) for column in columns)
     lines = [
-        r"\begin{table}",
+        r"\begin{table*}",
         r"\centering\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{_caption(table)}}}",
         rf"\label{{tab:leaderboard-{escape(table.dataset)}}}",
@@ -94,7 +94,7 @@ def _table(table: DatasetBoard, papers: Mapping[str, Paper]) -> str:
             if title:
                 lines.append(rf"\multicolumn{{{width}}}{{@{{}}l}}{{\emph{{{title}}}}} \\")
             lines += rows
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"])
 
 
 def _columns(table: DatasetBoard, *, published: bool) -> list[Column]:

@@ -38,8 +38,7 @@ def _dataset(table: DatasetBoard, papers: dict[str, Paper], *, published: bool) 
     blocks = [f"## {table.dataset}"]
     if table.ranked:
         blocks += [
-            "mIoU in percent, mean ± standard deviation over seeds; in brackets what the paper reports and "
-            "the difference to it.",
+            "mIoU in percent, mean ± standard deviation over seeds; in brackets the paper's.",
             _numbers(table.ranked, table.columns, ranked=True),
             *paper_legend(table.ranked),
             _costs(table.ranked),

@@ -63,7 +63,7 @@ def leaderboard(
     if out is not None:
         from leaderboard.site import write_site
 
-        write_site(board, {record.run_id: record for record in records}, out)
+        write_site(board, records, work_dir, out, warn)
         console().print(f"site: {out / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
         return
     _write(_render(board, format_, published=published), output)

@@ -1,0 +1,23 @@
+"""`harness show`: what there is to know of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.verbs.terminal import WorkDir, console
+
+
+def show(
+    run: Annotated[
+        str, typer.Argument(help="A run: its id, the beginning of it, its folder or record.json.")
+    ],
+    work_dir: WorkDir = Path("work"),
+) -> None:
+    """Show a run: state, stages, numbers with their protocol, classes, costs, logs."""
+    from leaderboard.run_view import run_view
+    from leaderboard.runs import find_run
+
+    console().print(run_view(find_run(run, work_dir)))
