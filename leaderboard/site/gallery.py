@@ -110,7 +110,7 @@ class Gallery:
         row.scores.append((label, example.mean_iou))
 
     def _folder(self, stage: StageRecord) -> Path | None:
-        """`examples/` of a stage's artifact; a record may come from anywhere and must not lead out of work."""
+        """`examples/` of a stage's artifact, unless the record leads out of the work folder."""
         place = PurePosixPath(stage.artifact)
         if stage.type != "evaluate" or place.is_absolute() or ".." in place.parts:
             return None

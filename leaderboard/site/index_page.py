@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from harness.record import RunRecord
@@ -10,52 +11,77 @@ from harness.report import Report
 from leaderboard import wording
 from leaderboard.board import Board, DatasetBoard, Entry
 from leaderboard.costs import Costs
-from leaderboard.site.formats import MISSING, finite
+from leaderboard.site.formats import finite
 from leaderboard.site.links import Links
 from leaderboard.site.run_page import spots
 
-_GIB = 1 << 30
-_HOUR = 3600
 
+@dataclass(frozen=True)
+class Cost:
+    """A kind of cost.
+
+    Attributes:
+        words: what the chart's choice calls it.
+        field: of `Costs`.
+        axis: units of the chart's axis and what they are of `field`, the largest first; the first that gives
+            a number above 1 is taken.
+    """
+
+    words: str
+    field: str
+    axis: dict[str, float]
+
+
+_MEMORY = {"GiB": float(1 << 30)}
 COSTS = {
-    "gpu_hours": "GPU-hours",
-    "hours": "hours, all stages",
-    "gpu_memory": "peak GPU memory, GiB",
-    "host_memory": "peak host memory, GiB",
-    "energy": "GPU energy, Wh",
-}
-
-COST_HEADS = {
-    "gpu_hours": "GPU-hours",
-    "hours": "time",
-    "gpu_memory": "GPU memory",
-    "host_memory": "host memory",
-    "energy": "energy",
+    "gpu_time": Cost("GPU time", "gpu_seconds", {"GPU-hours": 3600, "GPU-minutes": 60}),
+    "time": Cost("time of all stages", "seconds", {"hours": 3600, "minutes": 60}),
+    "gpu_memory": Cost("peak GPU memory", "gpu_memory_peak_bytes", _MEMORY),
+    "host_memory": Cost("peak host memory", "host_memory_peak_bytes", _MEMORY),
+    "energy": Cost("GPU energy", "gpu_energy_joules", {"kWh": 3.6e6, "Wh": 3600}),
 }
 
 
 def costs(measured: Costs) -> dict[str, float]:
-    """What an entry cost, by the names of `COSTS`; without what was not measured."""
-    known = {
-        "gpu_hours": (measured.gpu_seconds, _HOUR),
-        "hours": (measured.seconds, _HOUR),
-        "gpu_memory": (measured.gpu_memory_peak_bytes, _GIB),
-        "host_memory": (measured.host_memory_peak_bytes, _GIB),
-        "energy": (measured.gpu_energy_joules, _HOUR),
-    }
-    return {name: value / unit for name, (value, unit) in known.items() if value}
+    """What an entry cost, by the names of `COSTS`, in their fields' units; without what was not measured."""
+    values = {name: getattr(measured, cost.field) for name, cost in COSTS.items()}
+    return {name: value for name, value in values.items() if value}
 
 
-def cost_text(measured: Costs, name: str) -> str:
-    """A cost as it stands in the table."""
-    texts = {
-        "gpu_hours": wording.hours(measured.gpu_seconds),
-        "hours": wording.hours(measured.seconds),
-        "gpu_memory": wording.gibibytes(measured.gpu_memory_peak_bytes),
-        "host_memory": wording.gibibytes(measured.host_memory_peak_bytes),
-        "energy": wording.watt_hours(measured.gpu_energy_joules),
+def measured_costs(dataset: DatasetBoard) -> list[str]:
+    """Names of the costs that some entry of a dataset has."""
+    found = {name for entry in dataset.entries for name in costs(entry.costs)}
+    return [name for name in COSTS if name in found]
+
+
+@dataclass(frozen=True)
+class CostCell:
+    """Costs that stand in one column of the table: the value that sorts it, its text, and a second line."""
+
+    value: float | None
+    text: str
+    below: str = ""
+
+
+def cost_cells(measured: Costs) -> dict[str, CostCell]:
+    """The table's cells of costs by the column's head."""
+    gpu, host = measured.gpu_memory_peak_bytes, measured.host_memory_peak_bytes
+    gpu_time = f"{wording.hours(measured.gpu_seconds)} GPU" if measured.gpu_seconds else ""
+    joules = measured.gpu_energy_joules
+    return {
+        "time": CostCell(measured.seconds, wording.hours(measured.seconds), gpu_time),
+        "memory": CostCell(gpu, wording.gibibytes(gpu), f"{wording.gibibytes(host)} host")
+        if gpu
+        else CostCell(host, wording.gibibytes(host), "host" if host else ""),
+        "energy": CostCell(joules, wording.watt_hours(joules)),
     }
-    return texts[name] if name in costs(measured) else MISSING
+
+
+def cost_heads(dataset: DatasetBoard) -> list[str]:
+    """Heads of the columns of costs that some entry of a dataset has something in."""
+    cells = [cost_cells(entry.costs) for entry in dataset.entries]
+    found = {head: None for row in cells for head, cell in row.items() if cell.value is not None}
+    return list(found)
 
 
 def chart_data(dataset: DatasetBoard, records: Mapping[str, RunRecord], links: Links) -> dict[str, Any]:
@@ -73,6 +99,9 @@ def chart_data(dataset: DatasetBoard, records: Mapping[str, RunRecord], links: L
     document = {
         "columns": [{"id": column.id, "label": column.label} for column in dataset.columns],
         "classes": classes,
+        "costs": {
+            name: {"words": COSTS[name].words, "axis": COSTS[name].axis} for name in measured_costs(dataset)
+        },
         "entries": [_entry(entry, classes, records, links) for entry in dataset.entries],
     }
     return finite(document)
@@ -87,12 +116,6 @@ def choices(board: Board) -> dict[str, str]:
     """Methods that have entries, id and title, by title."""
     found = {entry.method: entry.title for dataset in board.datasets for entry in dataset.entries}
     return dict(sorted(found.items(), key=lambda item: item[1].casefold()))
-
-
-def measured_costs(dataset: DatasetBoard) -> dict[str, str]:
-    """The costs that some entry of a dataset has, with what they are called."""
-    found = {name for entry in dataset.entries for name in costs(entry.costs)}
-    return {name: words for name, words in COSTS.items() if name in found}
 
 
 def search_text(entry: Entry) -> str:

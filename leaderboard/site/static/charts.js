@@ -157,7 +157,7 @@ const Charts = (() => {
       const room = log ? (Math.max(...costs) / Math.min(...costs)) ** 0.06 : 1;
       const x = log
         ? [Math.min(...costs) / room, Math.max(...costs) * room]
-        : [Math.max(0, extent(costs, 0.12)[0]), extent(costs, 0.12)[1]];
+        : [0, Math.max(...costs) * 1.12];
       const y = extent(points.map((point) => point.y), 0.12);
       const height = Math.min(440, Math.max(300, host.clientWidth * 0.5));
       const chart = frame(host, { title, x, y, xLabel, yLabel, log, height });
@@ -285,12 +285,12 @@ const Charts = (() => {
         show(nearest(grid, grid[0] + inside * (grid.at(-1) - grid[0])));
       });
       chart.svg.addEventListener("pointerleave", () => hair.setAttribute("visibility", "hidden"));
-      host.replaceChildren(chart.svg, readout, legend);
+      host.replaceChildren(chart.svg, readout, ...(series.length > 1 || series[0].href ? [legend] : []));
     };
     onWidth(host, draw);
   };
 
-  /* rows: {label, href?, values: [fraction or null per class]} */
+  /* rows: {label, href?, apart?, values: [fraction or null per class]}; rows apart are never the highest. */
   const heatMap = (host, classes, rows, { caption, none }) => {
     if (!rows.length) {
       host.replaceChildren(html("p", { class: "empty" }, none));
@@ -298,19 +298,20 @@ const Charts = (() => {
     }
     // What reads the same is the same.
     const read = (value) => Math.round(100 * (value ?? -1));
-    const highest = classes.map((_, index) => Math.max(...rows.map((row) => read(row.values[index]))));
+    const ranked = rows.filter((row) => !row.apart);
+    const highest = classes.map((_, index) => Math.max(...ranked.map((row) => read(row.values[index]))));
     const head = html("tr", {}, html("td", {}));
     for (const name of classes) head.append(html("th", { scope: "col" }, html("span", {}, name)));
     const body = html("tbody");
     for (const row of rows) {
       const label = row.href ? html("a", { href: row.href }, row.label) : row.label;
-      const line = html("tr", {}, html("th", { scope: "row", title: row.label }, label));
+      const line = html("tr", row.apart ? { class: "apart" } : {}, html("th", { scope: "row", title: row.label }, label));
       row.values.forEach((value, index) => {
         if (value === null || value === undefined) {
           line.append(html("td", { class: "none", title: `${classes[index]}: not there` }, "–"));
           return;
         }
-        const top = rows.length > 1 && read(value) === highest[index];
+        const top = ranked.length > 1 && !row.apart && read(value) === highest[index];
         const kind = `${value > 0.65 ? "strong" : ""}${top ? " top" : ""}`.trim();
         const title = `${row.label}, ${classes[index]}: ${(100 * value).toFixed(1)} %${top ? ", the highest" : ""}`;
         const cell = html("td", { title, ...(kind && { class: kind }) }, String(read(value)));

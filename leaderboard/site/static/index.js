@@ -1,5 +1,6 @@
 /* The front page: sorting and filtering of the tables; the charts show the entries that the filters leave. */
 (() => {
+  const CURVES = 8; // as many lines as can be told apart; entries come best first
   const form = document.querySelector(".filters");
   if (!form) return;
   const sections = [...document.querySelectorAll("section.dataset")];
@@ -71,21 +72,25 @@
     hardware.value = machines.reduce((best, name) => (most(name) > most(best) ? name : best));
     hardware.closest("label").hidden = machines.length < 2;
 
+    const nameOf = (entry) => (entry.full ? entry.name : `${entry.name} (marked)`);
     let entries = data.entries;
     const draw = {
       scatter: () => {
-        const points = entries
+        const found = entries
           .filter((entry) => number.value in entry.values && cost.value in entry.costs)
-          .filter((entry) => !hardware.value || entry.hardware === hardware.value)
-          .map((entry) => {
-            const [x, y] = [entry.costs[cost.value], entry.values[number.value]];
-            const what = `${labels.get(number.value)} ${y.toFixed(1)} %`;
-            const detail = `${entry.name}: ${what}, ${x.toPrecision(3)} (${cost.selectedOptions[0].textContent})`;
-            return { x, y, label: entry.name, detail, href: entry.href, full: entry.full };
-          });
+          .filter((entry) => !hardware.value || entry.hardware === hardware.value);
+        const { words, axis } = data.costs[cost.value];
+        const most = Math.max(...found.map((entry) => entry.costs[cost.value]));
+        const units = Object.entries(axis);
+        const [unit, size] = units.find(([, one]) => most >= one) || units.at(-1);
+        const points = found.map((entry) => {
+          const [x, y] = [entry.costs[cost.value] / size, entry.values[number.value]];
+          const detail = `${nameOf(entry)}: ${labels.get(number.value)} ${y.toFixed(1)} %, ${x.toPrecision(3)} ${unit}`;
+          return { x, y, label: entry.name, detail, href: entry.href, full: entry.full };
+        });
         Charts.scatter(box.querySelector(".scatter"), points, {
-          title: `${labels.get(number.value)} against ${cost.selectedOptions[0].textContent}`,
-          xLabel: cost.selectedOptions[0].textContent,
+          title: `${labels.get(number.value)} against ${words}`,
+          xLabel: words.endsWith(unit) ? words : `${words}, ${unit}`,
           yLabel: `${labels.get(number.value)}, mIoU %`,
           none: "No run has both, with these filters.",
         });
@@ -93,7 +98,12 @@
       classes: () => {
         const rows = entries
           .filter((entry) => classes.value in entry.classes)
-          .map((entry) => ({ label: entry.name, href: entry.href, values: entry.classes[classes.value] }));
+          .map((entry) => ({
+            label: nameOf(entry),
+            href: entry.href,
+            apart: !entry.full,
+            values: entry.classes[classes.value],
+          }));
         Charts.heatMap(box.querySelector(".heat"), data.classes, rows, {
           caption: `IoU per class of ${labels.get(classes.value)}, %`,
           none: "No run has this number, with these filters.",
@@ -102,8 +112,8 @@
       curves: () => {
         const series = entries
           .filter((entry) => entry.curve)
-          .slice(0, 8)
-          .map(({ name, href, curve }) => ({ name, href, ...Charts.inPercent(curve) }));
+          .slice(0, CURVES)
+          .map((entry) => ({ name: nameOf(entry), href: entry.href, ...Charts.inPercent(entry.curve) }));
         Charts.lines(box.querySelector(".curves"), series, {
           title: "mIoU of seeds over the threshold",
           xLabel: "threshold",
