@@ -37,8 +37,8 @@ class Dataset(ABC):
     """A dataset on disk. Reading is thread-safe, and an instance may be sent to worker processes.
 
     A subclass must give `name`, `classes`, `splits` and the abstract methods; all paths are its own affair.
-    It may give `official_splits`, `unlabelled_splits` (without labels and masks by nature) and `gray_images`
-    (whether some of the official images are gray).
+    It may give `official_splits`, `unlabelled_splits` (without labels and masks by nature), `optional_splits`
+    (whose lists may be absent) and `gray_images` (whether some of the official images are gray).
 
     Args:
         root: the dataset's own folder.
@@ -58,7 +58,8 @@ class Dataset(ABC):
     classes: ClassVar[tuple[str, ...]]
     splits: ClassVar[tuple[str, ...]]
     unlabelled_splits: ClassVar[tuple[str, ...]] = ()
-    official_splits: ClassVar[OfficialSplits] = {}
+    optional_splits: ClassVar[tuple[str, ...]] = ()
+    official_splits: OfficialSplits = {}
     gray_images: ClassVar[bool] = True
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
@@ -119,6 +120,10 @@ class Dataset(ABC):
         return self.root / "ImageLabels" / "masks.txt"
 
     @abstractmethod
+    def list_path(self, split: str) -> Path:
+        """Return the file of a split's own list; it need not exist."""
+
+    @abstractmethod
     def ground_truth(self, split: str) -> str:
         """Return the name of the masks that a split is evaluated on, for protocols."""
 
@@ -145,7 +150,15 @@ class Dataset(ABC):
 
     def has_list(self, split: str) -> bool:
         """Return whether a split has a list of its own."""
-        return split in self.splits
+        return self.list_path(split).is_file()
+
+    def needs_masks(self, split: str) -> bool:
+        """Return whether every image of a split should have a mask."""
+        return split not in self.unlabelled_splits
+
+    def ids_with_masks(self, split: str) -> set[str] | None:
+        """Return the ids that the masks on disk suggest for a split; None where they tell nothing."""
+        return None
 
     def has_official_ids(self, split: str) -> bool:
         """Return whether a split has the ids of the official one, in any order (errors as `ids`)."""

@@ -42,7 +42,7 @@ class FileFacts:
         store: folder with a JSON file per kind of fact, which remembers between processes.
     """
 
-    VERSION = 2  # of what is learned: raise it with every change to a fact's content
+    VERSION = 3  # of what is learned: raise it with every change to a fact's content
 
     def __init__(self, root: Path, store: Path) -> None:
         self._root = f"{root}{os.sep}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -30,12 +31,14 @@ class MaskFact(NamedTuple):
         height, width: in pixels.
         labels: hash of the (H, W) labels.
         colours: the palette; `gray` where there is none.
+        pixels: (label, number of its pixels) of each label that occurs, ascending.
     """
 
     height: int
     width: int
     labels: str
     colours: Colours
+    pixels: Sequence[tuple[int, int]]
 
 
 def voc_palette() -> NDArray[np.uint8]:
@@ -86,10 +89,11 @@ def check_mask(path: Path, classes: int) -> MaskFact:
     """
     with reading("mask", path, _REMEDY), Image.open(path) as image:
         _require_labels(path, image)
-        labels = image.tobytes()
-        fact = MaskFact(image.height, image.width, bytes_hash(labels), _colours(image))
+        labels, counts = image.tobytes(), image.histogram()
+        colours = _colours(image)
     require_classes(path, labels, classes)
-    return fact
+    pixels = [(label, count) for label, count in enumerate(counts) if count]
+    return MaskFact(image.height, image.width, bytes_hash(labels), colours, pixels)
 
 
 def require_classes(path: Path, labels: bytes, classes: int) -> None:

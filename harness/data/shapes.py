@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from harness.data.cache import data_cache
 from harness.data.dataset import LabelSource
 from harness.data.fingerprint import OnProgress, bytes_hash
-from harness.data.official_splits import SHAPES_SPLITS, OfficialSplits
+from harness.data.official_splits import SHAPES_SPLITS, OfficialSplit, OfficialSplits
 from harness.data.palette import voc_palette
 from harness.data.png import encode_png
 from harness.data.shapes_scene import CLASSES, Scene, draw_scene
@@ -68,11 +68,15 @@ class Shapes(VOC):
     classes: ClassVar[tuple[str, ...]] = ("background", *CLASSES)
     splits: ClassVar[tuple[str, ...]] = ("train", "train_aug", "val")
     unlabelled_splits: ClassVar[tuple[str, ...]] = ()
-    official_splits: ClassVar[OfficialSplits] = SHAPES_SPLITS
+    optional_splits: ClassVar[tuple[str, ...]] = ()
     image_suffix = ".png"
 
     def __init__(self, root: Path, cache: Path | None = None, labels: LabelSource = "annotations") -> None:
         self.spec = read_marker(root)
+        self.official_splits: OfficialSplits = SHAPES_SPLITS
+        if self.spec != ShapesSpec():  # then only the sizes are known
+            sizes = {"train": self.spec.train, "train_aug": self.spec.train_aug, "val": self.spec.val}
+            self.official_splits = {split: OfficialSplit(size, None) for split, size in sizes.items()}
         super().__init__(root, cache, labels)
 
     def _derived_labels(self, image_id: str) -> list[int]:
@@ -97,6 +101,10 @@ class Shapes(VOC):
     def official(self) -> bool:
         """Whether seed, sizes and version are the default ones, and nothing was found to differ."""
         return self.spec == ShapesSpec() and super().official
+
+    def needs_masks(self, split: str) -> bool:
+        """Return True: every picture was drawn with its mask."""
+        return True
 
 
 def default_root(cache: Path | None = None) -> Path:
@@ -206,6 +214,12 @@ def _generate(root: Path, spec: ShapesSpec, workers: int, progress: OnProgress |
     part.replace(root)
 
 
+def picture_index(image_id: str) -> int:
+    """Return the index of a picture among all that a seed draws, from its id."""
+    kind, _, number = image_id.partition("_")
+    return int(number) + (_VAL_START if kind == "val" else 0)
+
+
 def _picture_id(kind: str, number: int) -> str:
     return f"{kind}_{number:06d}"
 
@@ -247,7 +261,7 @@ def _write_shard(shard: _Shard) -> None:
     kind, start, stop = shard
     for number in range(start, stop):
         name = _picture_id(kind, number)
-        scene = draw_scene(seed, number + (_VAL_START if kind == "val" else 0))
+        scene = draw_scene(seed, picture_index(name))
         (folder / "JPEGImages" / f"{name}.png").write_bytes(encode_png(scene.image))
         (folder / "SegmentationClass" / f"{name}.png").write_bytes(encode_png(scene.mask, palette))
         (folder / "Annotations" / f"{name}.xml").write_text(_annotation(name, scene), encoding="utf-8")

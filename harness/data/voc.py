@@ -44,7 +44,8 @@ class VOC(Dataset):
     )  # fmt: skip
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "train_aug", "test")
     unlabelled_splits: ClassVar[tuple[str, ...]] = ("test",)
-    official_splits: ClassVar[OfficialSplits] = VOC_SPLITS
+    optional_splits: ClassVar[tuple[str, ...]] = ("trainval", "train_aug", "test")
+    official_splits: OfficialSplits = VOC_SPLITS
     gray_images = False
     image_suffix: ClassVar[str] = ".jpg"
 
@@ -56,16 +57,13 @@ class VOC(Dataset):
         self._masks = self.root / "SegmentationClass"
         self._aug_masks = self.root / "SegmentationClassAug"
 
-    def has_list(self, split: str) -> bool:
-        return self._list_path(split).is_file()
-
     def resolve_split(self, split: str) -> str:
         """Return `train` for `train_aug` where the latter has no list, and give notice of it."""
         split = super().resolve_split(split)
-        if split != "train_aug" or self._list_path(split).is_file():
+        if split != "train_aug" or self.list_path(split).is_file():
             return split
         notice = (
-            f"split 'train_aug' is the smaller 'train' here, because {self._list_path('train_aug')} is "
+            f"split 'train_aug' is the smaller 'train' here, because {self.list_path('train_aug')} is "
             "missing; results cannot be compared with published ones"
         )
         if notice not in self.notices:
@@ -90,15 +88,27 @@ class VOC(Dataset):
         aug = split == "train_aug" and self._takes_aug_masks
         return "SegmentationClassAug" if aug else "SegmentationClass"
 
+    def needs_masks(self, split: str) -> bool:
+        """Return whether every image of a split should have a mask; without SBD's, train_aug need not."""
+        return super().needs_masks(split) and (split != "train_aug" or self._takes_aug_masks)
+
+    def ids_with_masks(self, split: str) -> set[str] | None:
+        """Return the ids of the masks in the split's folder that do not belong to the other split there."""
+        others = {"train": "val", "val": "train", "train_aug": "val"}
+        if split not in others or not self.has_list(others[split]):
+            return None
+        folder = self._aug_masks if split == "train_aug" else self._masks
+        return {path.stem for path in folder.glob("*.png")} - {*self.ids(others[split])}
+
     @cached_property
     def _takes_aug_masks(self) -> bool:
         return self._aug_masks.is_dir() and self.has_list("train_aug")
 
-    def _list_path(self, split: str) -> Path:
+    def list_path(self, split: str) -> Path:
         return self.root / _LISTS / f"{split}.txt"
 
     def _read_ids(self, split: str) -> list[str]:
-        return read_id_list(self._list_path(split), f"split '{split}' of dataset '{self.name}'")
+        return read_id_list(self.list_path(split), f"split '{split}' of dataset '{self.name}'")
 
     def _read_labels(self, path: Path) -> list[int]:
         return read_object_classes(path, self.classes)

@@ -1,4 +1,4 @@
-"""`harness data`: datasets from their official archives."""
+"""`harness data`: prepare datasets from their official archives, verify them, look into them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import typer
 from harness.errors import InputError, nearest
 from harness.verbs.terminal import console
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: prepare them from their official archives.")
+DatasetName = Annotated[str, typer.Argument(help="voc, coco or shapes.")]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder of the dataset; shapes is generated into the cache without one.")
+]
+
+app = typer.Typer(no_args_is_help=True, help="Datasets: prepare, verify, look into them.")
 
 
 @app.command("prepare")
@@ -52,3 +57,43 @@ def prepare(
     terminal.print(prepared_table(prepared, dataset))
     for line in next_steps(prepared, dataset):
         terminal.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("verify")
+def verify(
+    dataset: DatasetName,
+    root: Root = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Split to verify; repeatable. By default all that are there.")
+    ] = None,
+    lists: Annotated[
+        Path | None, typer.Option(help="Folder of <split>.txt to compare the lists with, id by id.")
+    ] = None,
+) -> None:
+    """Check lists, images, labels and masks, and tell all that is wrong; exit status 1 if anything is."""
+    from harness.data import open_dataset
+    from harness.inspection.checks_view import checks_table, outcome, print_findings, reading
+    from harness.inspection.list_checks import check_overlaps, find_references
+    from harness.inspection.verify import verify_split
+    from harness.watch import Watch
+
+    terminal = console()
+    found = open_dataset(dataset, root)
+    splits = list(dict.fromkeys(split or found.splits))
+    for name in splits:
+        found.resolve_split(name)
+    references = find_references(lists, splits) if lists else {}
+    checks = []
+    with Watch(terminal, splits) as watch:
+        for name in splits:
+            watch.begin(name, "reading")
+            of_split = verify_split(
+                found, name, reference=references.get(name), required=bool(split), progress=reading(watch)
+            )
+            watch.end(outcome(of_split))
+            checks += of_split
+    checks += check_overlaps(found, splits)
+    terminal.print(checks_table(checks, f"{dataset} in {found.root}"))
+    print_findings(terminal, checks)
+    if any(check.problems for check in checks):
+        raise typer.Exit(1)
