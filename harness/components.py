@@ -31,6 +31,8 @@ def _component(type_name: str) -> Any:
     from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
     from mmseg.registry import MODELS, TRANSFORMS
 
+    from harness import schedules  # noqa: F401  registers them, as the next does
+    from harness.data import transforms  # noqa: F401
     from harness.registry import INFERENCES, REFINERS
 
     registries = (MODELS, TRANSFORMS, INFERENCES, REFINERS, OPTIMIZERS, PARAM_SCHEDULERS)

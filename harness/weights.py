@@ -221,7 +221,7 @@ def content_sha256(path: Path, cache: Path) -> str:
 def load_state(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint's tensors without running anything that is in it.
 
-    Unwraps `{"state_dict": ...}` and `{"model": ...}`; what stood beside them is logged. Names stay as they
+    MXNet's `.params` files are read, too. Unwraps `{"state_dict": ...}` and `{"model": ...}`; what stood beside them is logged. Names stay as they
     are in the file.
 
     Raises:
@@ -229,6 +229,10 @@ def load_state(path: Path) -> dict[str, Tensor]:
     """
     import torch
 
+    from harness.mxnet_params import read_params
+
+    if path.suffix == ".params":
+        return read_params(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -1,24 +1,34 @@
 """Converters by layout name, for initial weights and for `harness weights convert NAME …`.
 
-`cam`, `deeplabv2`, `irn` and `vwe` give the names of whole models; `deeplabv1` and `torchvision_resnet` those
-of their backbone, a `StageResNet`.
+`deeplabv1`, `torchvision_resnet`, `resnet38_mxnet` and `resnet101s` give the names of a backbone, all others
+those of whole models.
 """
 
 from __future__ import annotations
 
 from harness.conversion import CONVERTERS
 from methods.cam import model as cam
+from methods.eps import model as eps
+from methods.hsc import model as hsc
 from methods.irn import convert as irn
-from methods.modules import deeplabv2, resnet
+from methods.modules import deeplab_aspp, deeplabv2, resnet, resnet38, wide_cam
+from methods.seam import model as seam
 from methods.vwe import checkpoint as vwe
 
 CONVERTERS.update(
     {
         "cam": cam.convert_authors,
+        "deeplab_aspp": deeplab_aspp.convert_authors,
         "deeplabv1": deeplabv2.convert_deeplabv1,
         "deeplabv2": deeplabv2.convert_authors,
+        "eps": eps.convert_authors,
+        "hsc": hsc.convert_authors,
         "irn": irn.convert_authors,
+        "resnet101s": deeplab_aspp.convert_resnet101s,
+        "resnet38_mxnet": resnet38.convert_mxnet,
+        "seam": seam.convert_authors,
         "torchvision_resnet": resnet.convert_torchvision,
         "vwe": vwe.convert_authors,
+        "wide_cam": wide_cam.convert_authors,
     }
 )

@@ -56,7 +56,7 @@ class ResizeCut:
     def image(self, image: Uint8Array, to_float: ToFloat, alter: Alter | None = None) -> Float32Array:
         sample = np.zeros((3, self.crop, self.crop), np.float32)
         (rows, columns), target = self._windows()
-        resized = resize(image, self.size, self.resample)
+        resized = self._resized(image, self.resample)
         if alter is not None:
             resized = alter(resized)
         # Only what is left of the image is converted.
@@ -66,15 +66,18 @@ class ResizeCut:
     def label(self, label: Uint8Array) -> Uint8Array:
         canvas = np.full((self.crop, self.crop), IGNORE, np.uint8)
         source, target = self._windows()
-        canvas[target] = self._mirrored(resize(label, self.size, Image.Resampling.NEAREST))[source]
+        canvas[target] = self._mirrored(self._resized(label, Image.Resampling.NEAREST))[source]
         return canvas
 
     def map(self, values: Uint8Array) -> Float32Array:
         canvas = np.zeros((1, self.crop, self.crop), np.float32)
         source, target = self._windows()
-        resized = self._mirrored(resize(values, self.size, self.resample))[source]
+        resized = self._mirrored(self._resized(values, self.resample))[source]
         np.divide(resized, 255, out=canvas[0][target], dtype=np.float32)
         return canvas
+
+    def _resized(self, plane: Uint8Array, resample: Image.Resampling) -> Uint8Array:
+        return resize(plane, self.size, resample)
 
     def _mirrored(self, plane: Uint8Array) -> Uint8Array:
         return plane[:, ::-1] if self.flip else plane

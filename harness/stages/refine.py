@@ -119,6 +119,7 @@ def _begin(dataset: Dataset, scores: Artifact | None, output: Artifact, refiner:
 def _refine_image(item: str | tuple[str, Mapping[str, np.ndarray]]) -> None:
     """Write the mask of an image; its scores come with it or lie in the artifact."""
     dataset, refiner, model = _worker["dataset"], _worker["refiner"], _worker["model"]
+    scores: Mapping[str, np.ndarray]
     if isinstance(item, str):
         image_id, scores = item, load_scores(_worker["scores"].files / f"{item}.npz")
     else:

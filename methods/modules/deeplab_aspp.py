@@ -214,6 +214,14 @@ _LARGE_FOV_NAMES = {
 }
 
 
+def their_name(name: str) -> str:
+    """Released name of a parameter of `DeepLabASPP` on `RESNET101S`."""
+    for theirs, ours in (_prefixed(_RESNET101S_NAMES) | _ASPP_NAMES).items():
+        if name.startswith(f"{ours}."):
+            return theirs + name.removeprefix(ours)
+    raise KeyError(name)
+
+
 def convert_resnet101s(state: Mapping[str, Tensor]) -> Conversion:
     """Map the ImageNet weights `resnet101s-03a0f310` onto the backbone `RESNET101S`.
 

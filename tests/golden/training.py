@@ -12,9 +12,8 @@ from mmengine.optim import OptimWrapper, PolyLR, build_optim_wrapper
 from mmseg.registry import MODELS
 from torch import nn
 
-import methods.cam
-import methods.irn
-import methods.vwe  # noqa: F401  the three register their networks
+from harness import schedules  # noqa: F401  registers them
+from harness.components import import_modules
 from harness.config import find_config, load_config
 from harness.schema import TrainStage
 
@@ -55,6 +54,15 @@ class Recipe:
     weight_decay: float
 
 
+def shipped_stage(method: str, stage: str) -> TrainStage:
+    """A train stage of `methods/<method>/voc.py`, whose networks are registered from now on."""
+    config = load_config(find_config(method, "voc"))
+    import_modules(config.custom_imports)
+    found = config.stages[stage]
+    assert isinstance(found, TrainStage)
+    return found
+
+
 def shipped_recipe(method: str, stage: str, lr: float, max_iters: int, at: list[int]) -> Recipe:
     """The optimiser of a stage of `methods/<method>/voc.py`, on its real network, run to the iterations `at`.
 
@@ -62,13 +70,10 @@ def shipped_recipe(method: str, stage: str, lr: float, max_iters: int, at: list[
         lr: the case's base rate, in place of the config's (`tests/unit/test_recipes.py` compares the two).
         max_iters: likewise the length of the schedule.
     """
-    config = load_config(find_config(method, "voc")).stages[stage]
-    assert isinstance(config, TrainStage)
+    config = shipped_stage(method, stage)
     with torch.device("meta"):
         model = MODELS.build(config.model)
-    MMLogger.get_current_instance().setLevel("ERROR")
-    wrapper = {**config.optim_wrapper, "optimizer": {**config.optim_wrapper["optimizer"], "lr": lr}}
-    optimizer = build_optim_wrapper(model, wrapper)
+    optimizer = shipped_optimizer(model, method, stage, lr)
     assert config.param_scheduler["type"] == "PolyLR"
     scheduler = poly_lr(optimizer, max_iters, config.param_scheduler["power"])
     rates = []
@@ -79,6 +84,14 @@ def shipped_recipe(method: str, stage: str, lr: float, max_iters: int, at: list[
         scheduler.step()
     defaults = optimizer.optimizer.defaults
     return Recipe(np.array(rates), defaults["momentum"], defaults["weight_decay"])
+
+
+def shipped_optimizer(model: nn.Module, method: str, stage: str, lr: float) -> OptimWrapper:
+    """The optimiser of a stage of `methods/<method>/voc.py` over such a model, with another base rate."""
+    config = shipped_stage(method, stage)
+    MMLogger.get_current_instance().setLevel("ERROR")
+    wrapper = {**config.optim_wrapper, "optimizer": {**config.optim_wrapper["optimizer"], "lr": lr}}
+    return build_optim_wrapper(model, wrapper)
 
 
 def train_steps(model: Any, data: dict[str, Any], config: Any, mults: dict[str, float]) -> dict[str, Any]:

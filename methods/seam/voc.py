@@ -1,0 +1,50 @@
+# SEAM (Wang, Zhang, Kan, Shan, Chen, CVPR 2020) on VOC 2012. Published: seed 55.4 (train).
+_base_ = [
+    "../_base_/pipelines/cam_deeplab_voc.py",
+    "../_base_/classifiers/wide_voc.py",
+    "../_base_/segmentors/deeplab_largefov_r38_voc.py",
+]
+title = "SEAM"
+custom_imports = ["methods.seam", "methods.modules", "methods.converters"]
+
+stages = dict(
+    cam=dict(
+        type="train",
+        split="train_aug",
+        labels="image",
+        model=dict(type="SEAM", num_classes=20, backbone=dict(type="ResNet38"), view_scale=0.3),
+        weights=_base_.wide_weights,
+        transform=dict(type="LongSideCrop", long_side=(448, 768), crop=448, jitter=_base_.wide_jitter),
+        train_dataloader=dict(batch_size=8),
+        optim_wrapper=dict(
+            optimizer=_base_.wide_sgd,
+            paramwise_cfg=dict(custom_keys={"fc8": dict(lr_mult=10), "correlation": dict(lr_mult=10)}),
+        ),
+        param_scheduler=dict(type="PolyLR", power=0.9),
+        train_cfg=dict(max_epochs=8),
+    ),
+    cam_scores=dict(
+        type="infer",
+        split="train_aug",
+        checkpoint="cam",
+        inference=dict(
+            type="MultiScaleCAM",
+            scales=(0.5, 1.0, 1.5, 2.0),
+            flip_fusion="sum",
+            high_res="direct",
+            normalisation="min_max",
+        ),
+    ),
+    seeds=dict(
+        type="evaluate",
+        split="train",
+        scores="cam_scores",
+        number="seed",
+        threshold=0.26,
+        sweep=dict(start=0.0, stop=0.59, step=0.01),
+    ),
+    # The release goes on with AffinityNet; its CRF on the CAMs (alpha 4), which AffinityNet learns from,
+    # stands for the pseudo masks here.
+    pseudo=dict(refiner=dict(_delete_=True, type="CAMAlphaCRF", alpha=4, crf=dict(iterations=10))),
+    seg=_base_.seg_train,
+)
