@@ -122,7 +122,8 @@ def find_voc(root: Path) -> Path:
     """
     if not root.is_dir():
         raise InputError(
-            f"there is no folder {root}: pass the folder that holds VOCdevkit/VOC2012 with --data-root"
+            f"there is no folder {root}: pass the folder that holds VOCdevkit/VOC2012 with --data-root, or "
+            "make it with `harness data prepare voc`"
         )
     candidates = [root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"]
     for folder in candidates:
@@ -130,7 +131,7 @@ def find_voc(root: Path) -> Path:
             return folder
     raise InputError(
         f"there is no VOC 2012 in {root}: looked for {_LISTS} in it, in VOC2012 and in VOCdevkit/VOC2012; "
-        "pass the folder that holds VOCdevkit with --data-root"
+        "pass the folder that holds VOCdevkit with --data-root, or make it with `harness data prepare voc`"
     )
 
 
@@ -143,7 +144,7 @@ def read_id_list(path: Path, what: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
-        raise InputError(f"{what} has no list: {path} is missing; complete the dataset") from None
+        raise InputError(f"{what} has no list: {path} is missing; `harness data prepare` makes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the list {path} of {what} cannot be read ({error}): replace the file") from error
     ids = [PurePosixPath(line.split()[0]).stem for line in lines if line.strip()]
@@ -179,7 +180,8 @@ def read_object_classes(path: Path, classes: Sequence[str]) -> list[int]:
         root = ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise InputError(
-            f"there is no annotation {path}: image-level labels come from it; complete the dataset"
+            f"there is no annotation {path}: image-level labels come from it; complete the dataset with "
+            "`harness data prepare`"
         ) from None
     except (OSError, ElementTree.ParseError) as error:
         raise InputError(f"the annotation {path} cannot be read ({error}): replace the file") from error
