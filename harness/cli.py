@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError
-from harness.verbs import data, image, weights
+from harness.verbs import data, image, results, weights
+from harness.verbs.check import check
 from harness.verbs.compare import compare
+from harness.verbs.evaluate import evaluate
 from harness.verbs.leaderboard import leaderboard
 from harness.verbs.run import run
 from harness.verbs.show import show
@@ -24,9 +26,11 @@ app = typer.Typer(
     help="Train, infer and evaluate weakly supervised semantic segmentation methods under one protocol.",
 )
 app.command()(run)
+app.command()(evaluate)
 app.command()(leaderboard)
 app.command()(show)
 app.command()(compare)
+app.command()(check)
 
 
 @app.command()
@@ -54,6 +58,7 @@ def schema(output: Annotated[Path, typer.Argument(help="File to write.")]) -> No
 
 app.add_typer(data.app, name="data")
 app.add_typer(image.app, name="image")
+app.add_typer(results.app, name="results")
 app.add_typer(weights.app, name="weights")
 
 
