@@ -69,7 +69,7 @@ def _numbers_table(comparison: Comparison, names: Sequence[str]) -> Table:
     intervals = any(metric and metric.interval for number in comparison.numbers for metric in number.metrics)
     table = _table("mIoU (%)", "number", *names, *(f"{names[run]} - {names[0]}" for run in others))
     if intervals:
-        table.caption = "in brackets 95 % bootstrap intervals over images; ≠ outside each other's, = not"
+        table.caption = Text("in brackets 95 % intervals over images; ≠ outside each other's, = not\n")
         table.caption_justify = "left"
     for number in comparison.numbers:
         table.add_row(

@@ -32,12 +32,13 @@ class Setup:
 def setup_of(record: RunRecord) -> Setup:
     """The setup of a run."""
     weights = sorted((weights.name, weights.sha256 or "random") for weights in record.weights)
+    imported = [stage.key for stage in record.stages if stage.state == "imported"]
     return Setup(
         dataset=record.dataset.name,
         method=record.method,
         variant=record.variant or "",
         config=_short_hash([record.config, record.overrides]),
-        data=_short_hash([record.dataset.fingerprint, record.dataset.images]),
+        data=_short_hash([record.dataset.fingerprint, record.dataset.images, imported]),
         weights=_short_hash(weights) if weights else "none",
         code=record.code.source_hash[:8],
         marks=tuple(record.marks),

@@ -48,15 +48,19 @@ def paper_legend(entries: Iterable[Entry]) -> list[str]:
 
 
 def hours(seconds: float | None) -> str:
-    """`2.7 h`; minutes below one hour."""
+    """`2.7 h`; minutes below one hour, seconds below one minute."""
     if seconds is None:
         return "-"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
 def gibibytes(count: int | None) -> str:
-    """`1.0 GiB`."""
-    return "-" if count is None else f"{count / _GIB:.1f} GiB"
+    """`1.0 GiB`; `59 MiB` below a tenth of that."""
+    if count is None:
+        return "-"
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB / 10 else f"{count / (1 << 20):.0f} MiB"
 
 
 def rate(images_per_second: float | None) -> str:
