@@ -85,17 +85,19 @@ const Charts = (() => {
     return { svg, box, toX, toY, width };
   };
 
-  /* Draw now and whenever the width changes. */
+  /* Draw now and whenever the width changes; what is hidden is drawn when it is shown. */
   const onWidth = (host, draw) => {
-    host.observer?.disconnect();
     let drawn = 0;
-    host.observer = new ResizeObserver(() => {
+    const update = () => {
       if (host.clientWidth && host.clientWidth !== drawn) {
         drawn = host.clientWidth;
         draw();
       }
-    });
+    };
+    host.observer?.disconnect();
+    host.observer = new ResizeObserver(update);
     host.observer.observe(host);
+    update();
   };
 
   /* Points that no other is better than: none is at least as accurate for less. Sorted by cost. */

@@ -138,7 +138,7 @@
   const count = form.querySelector(".count");
   const filter = () => {
     const { dataset, method, kind, text } = Object.fromEntries(new FormData(form));
-    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = text.trim().toLowerCase();
     let [shown, all] = [0, 0];
     for (const section of sections) {
       section.hidden = dataset !== "" && section.dataset.dataset !== dataset;
@@ -147,7 +147,7 @@
         const fits =
           (!method || row.dataset.method === method) &&
           (!kind || row.dataset.kind === kind) &&
-          words.every((word) => row.dataset.text.includes(word));
+          row.dataset.text.includes(words);
         row.hidden = !fits;
         if (fits) visible.add(row.dataset.entry);
         if (!section.hidden) {
@@ -163,7 +163,8 @@
     count.textContent = shown === all ? `${all} entries` : `${shown} of ${all} entries`;
   };
 
-  form.addEventListener("input", filter);
+  form.elements.text.addEventListener("input", filter);
+  form.addEventListener("change", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   filter();
 })();
