@@ -59,7 +59,7 @@ class COCO(Dataset):
         if not (self.root / MARKER).is_file():
             raise InputError(
                 f"the masks and lists of the COCO in {self.root} are not derived yet ({MARKER} is missing): "
-                f"type 'harness data prepare coco --root {shlex.quote(str(self.root))}'"
+                f"type `harness data prepare coco --root {shlex.quote(str(self.root))}`"
             )
         self._image_folders = {subset: image_folder(self.root, subset) for subset in SUBSETS}
 

@@ -15,6 +15,7 @@ from harness.data.coco import COCO
 from harness.data.coco_prepare import derive_coco
 from harness.data.stream import TrainStream
 from harness.errors import InputError
+from harness.prepare import limited_ids
 from tests.unit.coco_tree import HEIGHT, WIDTH, image_id, make_coco
 
 TRAIN, VAL, BARE_VAL = image_id("train2014", 9), image_id("val2014", 42), image_id("val2014", 73)
@@ -43,7 +44,7 @@ def test_classes_are_background_and_the_eighty_in_the_order_of_their_category_id
 
 def test_underived_data_say_what_to_type(tmp_path: Path) -> None:
     root = make_coco(tmp_path / "coco")
-    with pytest.raises(InputError, match=rf"not derived yet .*'harness data prepare coco --root {root}'"):
+    with pytest.raises(InputError, match=rf"not derived yet .*`harness data prepare coco --root {root}`"):
         open_dataset("coco", root)
 
 
@@ -68,6 +69,10 @@ def test_an_image_without_annotations_has_no_label_and_an_empty_mask(coco: COCO)
     assert not coco.image_labels(BARE_VAL).any()
     assert not coco.read_mask(BARE_VAL, "val_all").any()
     assert coco.image_labels(VAL).sum() == 3
+
+
+def test_the_first_images_of_val_all_are_those_of_val(coco: COCO) -> None:
+    assert limited_ids(coco, "val_all", 2) == list(coco.ids("val"))
 
 
 def test_gray_photographs_become_rgb(coco: COCO) -> None:
