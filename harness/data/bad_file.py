@@ -38,15 +38,13 @@ def reading(what: str, path: Path, remedy: str = "complete the dataset") -> Iter
 def absent(what: str, path: Path, remedy: str = "complete the dataset") -> InputError:
     """Return the error for a file that is not there, with what may be meant by it; arguments of `reading`."""
     if not path.parent.is_dir():
-        return InputError(f"there is no folder {path.parent} for {what} {path.name}: {remedy}")
+        return InputError(f"there is no folder {path.parent}, where the {what}s should be: {remedy}")
     if path.is_symlink():
         return InputError(f"the {what} {path} is a link to a file that is not there: {remedy}")
-    for suffix in (path.suffix.upper(), ".jpeg", ".JPEG"):
-        other = path.with_suffix(suffix)
-        if other != path and other.is_file():
-            return InputError(
-                f"there is no {what} {path} but there is {other.name}: rename it to {path.name}"
-            )
+    endings = [path.suffix.upper(), *([".jpeg", ".JPEG"] if path.suffix == ".jpg" else [])]
+    for other in map(path.with_suffix, endings):
+        if other.is_file():
+            return InputError(f"there is no {what} {path} but a {other.name}: rename it to {path.name}")
     return InputError(f"there is no {what} {path}: {remedy}")
 
 

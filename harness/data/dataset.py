@@ -150,7 +150,7 @@ class Dataset(ABC):
 
     def has_list(self, split: str) -> bool:
         """Return whether a split has a list of its own."""
-        return self.list_path(split).is_file()
+        return self.list_path(split).exists()
 
     def needs_masks(self, split: str) -> bool:
         """Return whether every image of a split should have a mask."""

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from harness.data.bad_file import reading
 from harness.data.dataset import Dataset, LabelSource
 from harness.data.official_splits import VOC_SPLITS, OfficialSplits
 from harness.errors import InputError, nearest
@@ -141,12 +142,10 @@ def read_id_list(path: Path, what: str) -> list[str]:
     Raises:
         InputError: the list is missing, empty or names an id twice.
     """
-    try:
+    if not path.exists():
+        raise InputError(f"{what} has no list: {path} is missing; `harness data prepare` makes it")
+    with reading("list", path):
         lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise InputError(f"{what} has no list: {path} is missing; `harness data prepare` makes it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the list {path} of {what} cannot be read ({error}): replace the file") from error
     ids = [PurePosixPath(line.split()[0]).stem for line in lines if line.strip()]
     if not ids:
         raise InputError(f"the list {path} of {what} is empty: replace the file")
@@ -176,15 +175,8 @@ def read_object_classes(path: Path, classes: Sequence[str]) -> list[int]:
     Raises:
         InputError: the file is missing or no XML, has no object, or an object's class is unknown.
     """
-    try:
+    with reading("annotation", path, "image-level labels come from it; `harness data prepare` makes it"):
         root = ElementTree.parse(path).getroot()
-    except FileNotFoundError:
-        raise InputError(
-            f"there is no annotation {path}: image-level labels come from it; complete the dataset with "
-            "`harness data prepare`"
-        ) from None
-    except (OSError, ElementTree.ParseError) as error:
-        raise InputError(f"the annotation {path} cannot be read ({error}): replace the file") from error
     names = {(element.findtext("name") or "").strip() for element in root.findall("object")}
     unknown = sorted(names - set(classes[1:]))
     if unknown:

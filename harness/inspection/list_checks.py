@@ -35,7 +35,7 @@ def check_list(dataset: Dataset, split: str, reference: Path | None = None) -> C
     expected = expected_ids(dataset, split)
     path = dataset.list_path(split)
     if not dataset.has_list(split):
-        sentence = f"there is no list {path}: complete the dataset"
+        sentence = f"there is no list {path}: `harness data prepare` makes it"
         return Check("list", split, "absent", expected, [sentence])
     try:
         ids = dataset.ids(split)
