@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from leaderboard.board import (
@@ -17,7 +16,7 @@ from leaderboard.board import (
     sort_columns,
 )
 from leaderboard.published import Paper
-from leaderboard.wording import paper_legend, paper_text, printed, value_text
+from leaderboard.wording import footnote_sign, paper_legend, paper_text, printed, value_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -33,22 +32,6 @@ _SPECIAL = {
 }
 
 
-@dataclass(frozen=True)
-class _CostColumn:
-    """The last column: time on GPUs where there were any, else time, in a unit that suits the longest run."""
-
-    gpu: bool
-    unit: Literal["h", "min"]
-
-    @property
-    def label(self) -> str:
-        return f"GPU {self.unit}" if self.gpu else f"Time ({self.unit})"
-
-    def text(self, entry: Entry) -> str:
-        seconds = entry.costs.gpu_seconds if self.gpu else entry.costs.seconds
-        return "--" if seconds is None else f"{seconds / {'h': 3600, 'min': 60}[self.unit]:.1f}"
-
-
 def escape(text: str) -> str:
     """Text that LaTeX sets as it is written."""
     return "".join(_SPECIAL.get(sign, sign) for sign in text)
@@ -62,87 +45,143 @@ def render_latex(board: Board, *, published: bool = False) -> str:
         published: add the rows of all published results.
     """
     tables = [
-        _table(table, board.papers if published else {})
+        _DatasetTable(table, board.papers if published else {}).render()
         for table in board.datasets
         if table.entries or (published and table.published)
     ]
     return "\n".join(["% needs \\usepackage{booktabs}", *tables]) + "\n"
 
 
-def _table(table: DatasetBoard, papers: Mapping[str, Paper]) -> str:
-    """A dataset's table, with the published results where their papers are given."""
-    columns = _columns(table, published=bool(papers))
-    cost = _cost_column(table.entries)
-    beside = {column.id for column in columns if any(column.id in entry.papers for entry in table.ranked)}
-    width = 3 + sum(1 + (column.id in beside) for column in columns)
-    lines = [
-        r"\begin{table*}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\belowcaptionskip}{4pt}",
-        rf"\caption{{{_caption(table)}}}",
-        rf"\label{{tab:leaderboard-{escape(table.dataset)}}}",
-        rf"\begin{{tabular}}{{@{{}}lr{''.join('rr' if c.id in beside else 'r' for c in columns)}r@{{}}}}",
-        r"\toprule",
-        *_head(columns, beside, cost.label),
-    ]
-    for title, rows in (
-        ("", [_row(entry, columns, beside, cost) for entry in table.ranked]),
-        ("Not full runs", [_row(entry, columns, beside, cost) for entry in table.unranked]),
-        ("Published", _published(table, columns, beside, papers) if papers else []),
-    ):
-        if rows:
-            lines.append(r"\midrule")
-            if title:
+class _DatasetTable:
+    """One dataset's table.
+
+    A kind of number has a column for ours where any run has it, and one for the papers' beside that where any
+    paper shown has it.
+
+    Args:
+        board: the dataset's entries.
+        papers: of the published results, which are listed if their papers are given.
+    """
+
+    def __init__(self, board: DatasetBoard, papers: Mapping[str, Paper]) -> None:
+        self._board, self._papers = board, papers
+        self._footnotes: dict[tuple[str, ...], str] = {}
+        self._several = any(len(entry.runs) > 1 for entry in board.entries)
+        self._gpu = any(entry.costs.gpu_seconds is not None for entry in board.entries)
+        longest = max((entry.costs.seconds for entry in board.entries), default=0.0)
+        self._unit: Literal["h", "min"] = "h" if longest >= 3600 else "min"
+        self._slots = [(column, paper) for column in self._columns() for paper in self._sides(column)]
+
+    def render(self) -> str:
+        """The `table*` environment."""
+        board = self._board
+        sections = (
+            ("", [self._row(entry) for entry in board.ranked]),
+            ("Not full runs", [self._row(entry) for entry in board.unranked]),
+            ("Published", self._published_rows() if self._papers else []),
+        )
+        head = self._head()
+        width = head[0].count("&") + 1 + sum(line.count("multicolumn{2}") for line in head[:1])
+        lines = [
+            r"\begin{table*}",
+            # With all published results beside ours the table fills a page's width.
+            r"\centering" + (r"\scriptsize" if self._papers else r"\footnotesize"),
+            r"\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
+            rf"\caption{{{self._caption()}}}",
+            rf"\label{{tab:leaderboard-{escape(board.dataset)}}}",
+            rf"\begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}",
+            r"\toprule",
+            *head,
+        ]
+        for title, rows in sections:
+            lines += [r"\midrule"] if rows else []
+            if rows and title:
                 lines.append(rf"\multicolumn{{{width}}}{{@{{}}l}}{{\emph{{{title}}}}} \\")
             lines += rows
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"])
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        if self._footnotes:
+            notes = [f"$^{{{sign}}}$ {escape(', '.join(why))}" for why, sign in self._footnotes.items()]
+            lines.append(rf"\par\smallskip\scriptsize {'; '.join(notes)}")
+        return "\n".join([*lines, r"\end{table*}"])
 
+    def _columns(self) -> list[Column]:
+        """Columns on the usual splits; the others are in the other formats."""
+        results = self._board.published if self._papers else ()
+        theirs = (published_column(number) for result in results for number in result.numbers)
+        found = sort_columns([*self._board.columns, *theirs])
+        return [column for column in found if column.split == PRIMARY_SPLIT[column.number]]
 
-def _columns(table: DatasetBoard, *, published: bool) -> list[Column]:
-    """Columns on the usual splits; the others are in the other formats."""
-    theirs = (published_column(number) for result in table.published for number in result.numbers)
-    found = sort_columns([*table.columns, *(theirs if published else ())])
-    return [column for column in found if column.split == PRIMARY_SPLIT[column.number]]
+    def _sides(self, column: Column) -> list[bool]:
+        """Whether there is a column for ours (False) and for the papers' (True)."""
+        board = self._board
+        beside = any(column.id in entry.papers for entry in board.ranked)
+        listed = bool(self._papers) and any(
+            published_column(number).id == column.id
+            for result in board.published
+            for number in result.numbers
+        )
+        ours = any(column.id in entry.cells for entry in board.entries)
+        return [False] * ours + [True] * (beside or listed)
 
+    def _caption(self) -> str:
+        over = ", mean $\\pm$ standard deviation over $n$ seeds" if self._several else ""
+        legend = "".join(f" {escape(text)}." for text in paper_legend(self._board.ranked))
+        return f"mIoU (\\%) on {escape(self._board.dataset)}{over}; the best full run in bold.{legend}"
 
-def _caption(table: DatasetBoard) -> str:
-    several = any(len(entry.runs) > 1 for entry in table.entries)
-    over = ", mean $\\pm$ standard deviation over $n$ seeds" if several else ""
-    legend = "".join(f" {escape(text)}." for text in paper_legend(table.ranked))
-    return f"mIoU (\\%) on {escape(table.dataset)}{over}; the best in bold.{legend}"
-
-
-def _head(columns: Sequence[Column], beside: set[str], cost: str) -> list[str]:
-    """One line, or two where published numbers stand beside ours."""
-    names = [
-        rf"\multicolumn{{2}}{{c}}{{{escape(column.label)}}}" if column.id in beside else escape(column.label)
-        for column in columns
-    ]
-    first = " & ".join(["Method", "$n$", *names, cost]) + r" \\"
-    if not beside:
-        return [first]
-    rules, below, position = [], ["", ""], 3
-    for column in columns:
-        if column.id in beside:
-            rules.append(rf"\cmidrule(lr){{{position}-{position + 1}}}")
-            below += ["ours", "paper"]
-        else:
+    def _head(self) -> list[str]:
+        """One line, or two where published numbers stand beside ours."""
+        above, below, rules = ["Method"], [""], []
+        if self._several:
+            above, below = [*above, "$n$"], [*below, ""]
+        for column in dict.fromkeys(column for column, _ in self._slots):
+            sides = [paper for other, paper in self._slots if other == column]
+            if len(sides) == 2:
+                rules.append(rf"\cmidrule(lr){{{len(below) + 1}-{len(below) + 2}}}")
+            label = escape(column.label)
+            above.append(label if len(sides) == 1 else rf"\multicolumn{{2}}{{c}}{{{label}}}")
+            below += ["paper" if paper else "ours" if len(sides) == 2 else "" for paper in sides]
+        if self._board.entries:
+            above.append(f"GPU {self._unit}" if self._gpu else f"Time, {self._unit}")
             below.append("")
-        position += 1 + (column.id in beside)
-    return [first, "".join(rules), " & ".join([*below, ""]) + r" \\"]
+        lines = [_line(above)]
+        return [*lines, "".join(rules), _line(below)] if rules else lines
+
+    def _row(self, entry: Entry) -> str:
+        name = escape(entry.title)
+        # What exactly was overridden is too long for a paper's table; the other formats have it.
+        if remarks := entry.marks + entry.notes:
+            sign = self._footnotes.setdefault(remarks, footnote_sign(len(self._footnotes)))
+            name += f"$^{{{sign}}}$"
+        cells = [name, *([str(len(entry.runs))] if self._several else [])]
+        for column, paper in self._slots:
+            if paper:
+                value = entry.papers.get(column.id)
+                cells.append(escape(paper_text(value)) if value else "--")
+            else:
+                cells.append(_value(entry.cells.get(column.id)))
+        seconds = entry.costs.gpu_seconds if self._gpu else entry.costs.seconds
+        divisor = {"h": 3600, "min": 60}[self._unit]
+        return _line([*cells, "--" if seconds is None else f"{seconds / divisor:.1f}"])
+
+    def _published_rows(self) -> list[str]:
+        rows = []
+        for result in self._board.published:
+            values = {published_column(number).id: number for number in result.numbers}
+            if not any(column.id in values for column, _ in self._slots):
+                continue
+            paper = self._papers[result.paper]
+            cells = [rf"{escape(result.name)} {{\scriptsize ({escape(paper.venue)} {paper.year})}}"]
+            cells += [""] * self._several
+            for column, theirs in self._slots:
+                number = values.get(column.id) if theirs else None
+                text = "--" if number is None else printed(number.value) + ("" if number.checked else "?")
+                cells.append(text if theirs else "")
+            rows.append(_line(cells + [""] * bool(self._board.entries)))
+        return rows
 
 
-def _row(entry: Entry, columns: Sequence[Column], beside: set[str], cost: _CostColumn) -> str:
-    name = escape(entry.title)
-    # What exactly was overridden is too long for a paper's table; the other formats have it.
-    if remarks := entry.marks + entry.notes:
-        name += rf" {{\scriptsize ({escape(', '.join(remarks))})}}"
-    cells = [name, str(len(entry.runs))]
-    for column in columns:
-        cell, paper = entry.cells.get(column.id), entry.papers.get(column.id)
-        cells.append(_value(cell))
-        if column.id in beside:
-            cells.append(escape(paper_text(paper)) if paper else "--")
-    return " & ".join([*cells, cost.text(entry)]) + r" \\"
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
 
 
 def _value(cell: Cell | None) -> str:
@@ -151,27 +190,3 @@ def _value(cell: Cell | None) -> str:
     # Bold spans the deviation too, or the mean alone would look like part of another number.
     text = value_text(cell).replace("±", r"$\pm$")
     return rf"\textbf{{{text}}}" if cell.best else text
-
-
-def _cost_column(entries: Sequence[Entry]) -> _CostColumn:
-    gpu = any(entry.costs.gpu_seconds is not None for entry in entries)
-    longest = max((entry.costs.seconds for entry in entries), default=0.0)
-    return _CostColumn(gpu=gpu, unit="h" if longest >= 3600 else "min")
-
-
-def _published(
-    table: DatasetBoard, columns: Sequence[Column], beside: set[str], papers: Mapping[str, Paper]
-) -> list[str]:
-    """Rows of published results, their numbers where ours would be paper's."""
-    rows = []
-    for result in table.published:
-        values = {published_column(number).id: number for number in result.numbers}
-        paper = papers[result.paper]
-        cells = [escape(result.name) + rf" {{\scriptsize ({escape(paper.venue)} {paper.year})}}", ""]
-        for column in columns:
-            number = values.get(column.id)
-            text = "--" if number is None else printed(number.value) + ("" if number.checked else "?")
-            cells += ["", text] if column.id in beside else [text]
-        if any(column.id in values for column in columns):
-            rows.append(" & ".join([*cells, ""]) + r" \\")
-    return rows

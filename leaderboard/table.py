@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from string import ascii_lowercase
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from leaderboard.board import Column, DatasetBoard, Entry
-from leaderboard.wording import difference_text, hours, paper_legend, paper_text, value_text
+from leaderboard.wording import difference_text, footnote_sign, hours, paper_legend, paper_text, value_text
 
 
 def terminal_table(board: DatasetBoard, current: str | None = None) -> Table:
@@ -70,7 +69,7 @@ def _row(
     here = any(run.run_id == current for run in entry.runs)
     name = Text(("▸ " if here else "") + entry.name, style="bold" if here else "")
     if entry.remarks:
-        sign = footnotes.setdefault(entry.remarks, f"[{_letters(len(footnotes))}]")
+        sign = footnotes.setdefault(entry.remarks, f"[{footnote_sign(len(footnotes))}]")
         name.append(f" {sign}", style="not bold dim")
     return [
         "-" if entry.rank is None else str(entry.rank),
@@ -78,12 +77,6 @@ def _row(
         *(_cell(entry, column.id) for column in columns),
         hours(entry.costs.seconds),
     ]
-
-
-def _letters(index: int) -> str:
-    """a … z, aa, ab, …"""
-    more, letter = divmod(index, len(ascii_lowercase))
-    return (_letters(more - 1) if more else "") + ascii_lowercase[letter]
 
 
 def _cell(entry: Entry, column: str) -> Text:

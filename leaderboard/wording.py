@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from string import ascii_lowercase
 
 from leaderboard.board import Cell, Entry, PaperValue
 
@@ -45,6 +46,12 @@ def paper_legend(entries: Iterable[Entry]) -> list[str]:
         "? quoted elsewhere, to be checked against the paper": not all(n.checked for n in numbers),
     }
     return [text for text, needed in legend.items() if needed]
+
+
+def footnote_sign(position: int) -> str:
+    """a, b, …, z, aa, ab, …"""
+    more, letter = divmod(position, len(ascii_lowercase))
+    return (footnote_sign(more - 1) if more else "") + ascii_lowercase[letter]
 
 
 def hours(seconds: float | None) -> str:
