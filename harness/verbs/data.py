@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError, nearest
-from harness.verbs.terminal import console
+from harness.verbs.terminal import console, fail
 
 DatasetName = Annotated[str, typer.Argument(help="voc, coco or shapes.")]
 Root = Annotated[
@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: prepare, verify, look in
 
 @app.command("prepare")
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="voc, coco or shapes.")],
+    dataset: DatasetName,
     root: Annotated[Path, typer.Option(help="Folder to make the dataset in (VOC: what holds VOCdevkit).")],
     archive: Annotated[
         list[Path] | None,
@@ -44,16 +44,20 @@ def prepare(
         raise InputError(
             f"'{dataset}' cannot be prepared{nearest(dataset, names)}; the datasets are {', '.join(names)}"
         )
+    if dataset == "shapes" and archive:
+        raise InputError("shapes is generated, not unpacked: leave out --archive")
+    if dataset != "shapes" and (images is not None or seed is not None):
+        raise InputError(f"--images and --seed are for shapes, not for {dataset}: leave them out")
     terminal = console()
-    with PreparationView(terminal) as view:
-        if dataset == "shapes":
-            if archive:
-                raise InputError("shapes is generated, not unpacked: leave out --archive")
-            prepared = prepare_shapes(root, view, images=images, seed=seed)
-        elif images is not None or seed is not None:
-            raise InputError(f"--images and --seed are for shapes, not for {dataset}: leave them out")
-        else:
-            prepared = prepare_dataset(dataset, root, archive or [], view)
+    try:
+        with PreparationView(terminal) as view:
+            if dataset == "shapes":
+                prepared = prepare_shapes(root, view, images=images, seed=seed)
+            else:
+                prepared = prepare_dataset(dataset, root, archive or [], view)
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on where it stopped")
+        raise typer.Exit(130) from None
     terminal.print(prepared_table(prepared, dataset))
     for line in next_steps(prepared, dataset):
         terminal.print(line, markup=False, highlight=False, soft_wrap=True)

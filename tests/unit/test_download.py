@@ -121,6 +121,27 @@ def test_wrong_checksum_removes_the_file_and_says_so(server: FileServer, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} <= {"x.pth.lock"}
 
 
+def test_checksum_may_be_md5(server: FileServer, tmp_path: Path) -> None:
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    right = RemoteFile("archive", server.url, md5, "use --archive", "md5")
+    assert download(right, tmp_path / "x") == md5
+    wrong = RemoteFile("archive", server.url, "0" * 32, "use --archive", "md5")
+    with pytest.raises(InputError, match=rf"the MD5 {md5} where 0{{32}} is expected.*removed; use --archive"):
+        download(wrong, tmp_path / "y")
+
+
+def test_without_a_checksum_all_announced_bytes_must_arrive(server: FileServer, tmp_path: Path) -> None:
+    unknown = RemoteFile("archive", server.url, "", "use --archive")
+    server.cuts = [500_000]
+    with pytest.raises(InputError, match="breaks off"):
+        download(unknown, tmp_path / "x", retry=NEVER)
+    assert not (tmp_path / "x").exists()
+    assert download(unknown, tmp_path / "x") == ""
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert download(unknown, tmp_path / "x") == ""
+    assert len(server.requests) == 2
+
+
 def test_missing_file_is_not_tried_again(server: FileServer, tmp_path: Path) -> None:
     server.statuses = [404]
     with pytest.raises(InputError, match="404 Not Found; use --weights none"):

@@ -16,6 +16,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.config import find_config, load_config, parse_override
 from harness.data import open_dataset
 from harness.data.archive import extract
 from harness.data.official_archives import official_archives
@@ -25,6 +26,8 @@ from harness.data.recipe import NOTES, Prepared
 from harness.data.shapes import MARKER, generate_shapes
 from harness.data.voc import read_id_list
 from harness.errors import InputError
+from harness.show_data import next_steps
+from tests.unit.file_server import FileServer, serve
 from tests.unit.voc_archives import (
     Archives,
     Lists,
@@ -32,6 +35,7 @@ from tests.unit.voc_archives import (
     sbd_mask,
     small_lists,
     voc_mask,
+    write_registry,
     write_tar,
 )
 
@@ -156,6 +160,14 @@ def test_labels_from_masks_differ_from_those_of_annotations_and_open_no_mask(
     by_mask.check(["train_aug"])
 
 
+def test_a_config_says_which_labels_a_method_uses() -> None:
+    path = find_config("cam", "voc", None)
+    assert load_config(path, []).dataset.labels == "annotations"
+    assert load_config(path, [parse_override('dataset.labels="masks"')]).dataset.labels == "masks"
+    with pytest.raises(InputError, match=r"dataset\.labels.*'annotations' or 'masks'"):
+        load_config(path, [parse_override('dataset.labels="mask"')])
+
+
 def test_missing_or_broken_labels_of_masks_are_named(tmp_path: Path, archives: Archives) -> None:
     prepare(tmp_path, archives)
     path = tmp_path / "VOCdevkit" / "VOC2012" / "ImageLabels" / "masks.txt"
@@ -253,6 +265,23 @@ def test_without_connection_the_sentence_says_what_to_fetch(
         "cannot download benchmark.tgz from 127.0.0.1: the host cannot be reached; fetch "
         "http://127.0.0.1:9/benchmark.tgz elsewhere and pass the file with --archive"
     )
+
+
+def test_downloads_are_resumed_kept_and_told(tmp_path: Path, archives: Archives, cache: Path) -> None:
+    content = archives.sbd.read_bytes()
+    with serve(FileServer(content, cuts=[len(content) // 2])) as server:
+        registry = write_registry(
+            tmp_path / "registry.yaml", archives.trainval, archives.test, archives.sbd, server.url
+        )
+        told = Told()
+        given = [archives.trainval, archives.test]
+        prepared = prepare_dataset("voc", tmp_path / "data", given, told, registry=registry, workers=1)
+        assert len(server.requests) == 2
+    kept = cache / "data" / "archives" / "benchmark.tgz"
+    assert prepared.archives == [kept]
+    assert kept.read_bytes() == content
+    assert f"{kept} (its checksum is right)" in told.lines
+    assert "not needed any more" in next_steps(prepared, "voc")[0]
 
 
 def test_wrong_archives_are_one_sentence_each(tmp_path: Path, archives: Archives) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,10 +73,8 @@ def make_archives(folder: Path, lists: Lists) -> Archives:
     return Archives(trainval, test, sbd, write_registry(folder / "registry.yaml", trainval, test, sbd))
 
 
-def write_registry(
-    path: Path, trainval: Path, test: Path, sbd: Path, **changes: Mapping[str, object]
-) -> Path:
-    """Write a registry with the checksums of these files; `changes` are merged into its entries."""
+def write_registry(path: Path, trainval: Path, test: Path, sbd: Path, sbd_url: str | None = None) -> Path:
+    """Write a registry with the checksums of these files; nobody answers at its addresses but `sbd_url`."""
     marks = {
         "voc-trainval": (trainval, "VOC2012/ImageSets/Segmentation/trainval.txt"),
         "voc-test": (test, "VOC2012/ImageSets/Segmentation/test.txt"),
@@ -90,11 +88,11 @@ def write_registry(
         else:
             content = file.read_bytes()
             entry |= {
-                "url": f"http://127.0.0.1:9/{file.name}",  # nobody answers there
+                "url": (name == "sbd" and sbd_url) or f"http://127.0.0.1:9/{file.name}",
                 "md5": hashlib.md5(content).hexdigest(),
                 "bytes": len(content),
             }
-        entries[name] = entry | dict(changes.get(name.replace("-", "_"), {}))
+        entries[name] = entry
     path.write_text(yaml.safe_dump(entries))
     return path
 
