@@ -6,6 +6,7 @@ killed stage resumes from).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from harness.files import file_sha256, write_json
+from harness.files import canonical_json, file_sha256, write_json
 
 Kind = Literal["checkpoint", "scores", "masks", "metrics"]
 MANIFEST = "manifest.json"
@@ -40,6 +41,12 @@ class Manifest(BaseModel):
     key: str
     meta: dict[str, Any] = {}
     files: dict[str, FileEntry]
+
+    @property
+    def content_key(self) -> str:
+        """Hash of what the artifact holds (32 hex digits), whichever way that was made."""
+        content = {"kind": self.kind, "meta": self.meta, "files": {n: e.sha256 for n, e in self.files.items()}}
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -47,20 +47,22 @@ class Layout:
             `masks`: labels.
         suffixes: of the files; the first is the one that is written.
         holds: what a file holds, for people.
+        has_quarter: whether there are maps at a quarter of the image's size beside those at its size.
     """
 
     kind: Kind
     suffixes: tuple[str, ...]
     holds: str
+    has_quarter: bool = False
 
 
 LAYOUTS: dict[str, Layout] = {
     "cam-index": Layout("cam", (".npy",), "dictionary {class index: (H, W) map}, the first class is 0"),
     "cam-label": Layout("scores", (".npy",), "dictionary {label: (H, W) map}, background 0, class index + 1"),
-    "irn": Layout("cam", (".npy",), "dictionary {keys, cam, high_res}, the first class is 0"),
+    "irn": Layout("cam", (".npy",), "dictionary {keys, cam, high_res}, the first class is 0", True),
     "scores": Layout("scores", (".npy", ".npz"), "array (classes + 1, H, W), background first"),
     "masks": Layout("masks", (".png",), "labels as 8-bit palette or gray image"),
-    "harness": Layout("cam", (".npz",), "arrays keys, cam, high_res: the CAMs of an infer stage"),
+    "harness": Layout("cam", (".npz",), "arrays keys, cam, high_res: the CAMs of an infer stage", True),
 }
 
 
@@ -109,7 +111,7 @@ class Predictions:
         if self.layout == "scores":
             maps = _array(path)
             return ScoreMaps(np.arange(len(maps)), _finite(path, maps.astype(np.float32, copy=False)))
-        if self.layout in ("irn", "harness"):
+        if LAYOUTS[self.layout].has_quarter:
             fields = self.fields(image_id)
             return ScoreMaps(fields["keys"], fields["high_res"])
         return _dictionary(path, background=self.layout == "cam-label")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -29,6 +29,7 @@ class Ingredients:
     Attributes:
         dataset: name, fingerprint and the ids' hash per split.
         weights: SHA-256 and layout per weights name; None where training starts from random numbers.
+        auxiliary: content hash of the maps per name.
         code: hash of the source that stages execute.
         environment: identity of the interpreter and its packages (see `harness.executors`).
         seed: the run's seed.
@@ -41,6 +42,7 @@ class Ingredients:
     environment: str
     seed: int
     shortened: Mapping[str, Any] = field(default_factory=dict)
+    auxiliary: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class PlannedStage:
         inputs: per role (`checkpoint`, `scores`, …) the name of the stage that makes it.
         key: hash of all that the output depends on.
         artifact: where the output is or will be.
+        imported: the output was given by the user; it has no inputs, and its key is the hash of its content.
     """
 
     name: str
@@ -58,6 +61,7 @@ class PlannedStage:
     inputs: Mapping[str, str]
     key: str
     artifact: Artifact
+    imported: bool = False
 
     @property
     def kind(self) -> str:
@@ -134,23 +138,46 @@ def _check_input(config: MethodConfig, name: str, role: str, source: str) -> Non
         )
 
 
-def make_plan(config: MethodConfig, ingredients: Ingredients, artifacts: Path) -> Plan:
+def make_plan(
+    config: MethodConfig,
+    ingredients: Ingredients,
+    artifacts: Path,
+    imported: Mapping[str, Artifact] | None = None,
+) -> Plan:
     """Order the stages and give each its key and artifact folder.
 
     Args:
         config: the checked method config.
         ingredients: what the keys depend on beside it.
         artifacts: folder that holds one folder per key.
+        imported: whole artifacts that take the place of stages; what only those would read is left out.
     """
+    imported = imported or {}
     keys: dict[str, str] = {}
     stages = []
-    for name in order_stages(config):
+    for name in needed_stages(config, imported):
         stage = config.stages[name]
+        if name in imported:
+            keys[name] = imported[name].manifest.content_key
+            stages.append(PlannedStage(name, stage, {}, keys[name], imported[name], imported=True))
+            continue
         keys[name] = stage_key(
             stage, {role: keys[source] for role, source in stage.inputs().items()}, ingredients
         )
         stages.append(PlannedStage(name, stage, stage.inputs(), keys[name], Artifact(artifacts / keys[name])))
     return Plan(tuple(stages))
+
+
+def needed_stages(config: MethodConfig, imported: Collection[str]) -> list[str]:
+    """Names of the stages of a plan, inputs first, without those that only imported stages would read."""
+    order = order_stages(config)
+    read = {source for name in order for source in config.stages[name].inputs().values()}
+    needed: set[str] = set()
+    for name in reversed(order):
+        if name in needed or name not in read:
+            needed.add(name)
+            needed |= set() if name in imported else set(config.stages[name].inputs().values())
+    return [name for name in order if name in needed]
 
 
 def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredients) -> str:
@@ -169,12 +196,17 @@ def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredien
         "inputs": dict(inputs),
         "dataset": dict(ingredients.dataset),
         "weights": ingredients.weights.get(weights) if weights else None,
+        "auxiliary": {name: ingredients.auxiliary.get(name) for name in _auxiliary(stage)},
         "code": ingredients.code,
         "environment": ingredients.environment,
         "seed": ingredients.seed,
         "shortened": dict(ingredients.shortened),
     }
     return hashlib.sha256(canonical_json(material).encode()).hexdigest()[:32]
+
+
+def _auxiliary(stage: AnyStage) -> Sequence[str]:
+    return stage.auxiliary if isinstance(stage, TrainStage) else ()
 
 
 def select(plan: Plan, *, start: str | None = None, only: str | None = None, force: bool = False) -> set[str]:

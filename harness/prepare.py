@@ -11,10 +11,12 @@ from pathlib import Path
 
 from harness.config import METHODS, Override, find_config, is_config, load_config
 from harness.data import open_dataset
+from harness.data.auxiliary import Maps, check_maps, parse_folders, stand_in
 from harness.data.dataset import Dataset
 from harness.errors import InputError, nearest
 from harness.executors import Environment, Executor, choose
 from harness.hardware import Hardware, describe
+from harness.imported import import_stages, require_predictions
 from harness.plan import Ingredients, Plan, make_plan, order_stages, require_stages
 from harness.schema import MethodConfig, TrainStage
 from harness.source import source_hash
@@ -41,6 +43,8 @@ class RunOptions:
     limit: int | None = None
     smoke: bool = False
     weights: Sequence[str] = ()
+    auxiliary: Sequence[str] = ()
+    use: Sequence[str] = ()
     overrides: Sequence[Override] = ()
     timeout: float = 7 * 86400
     start: str | None = None
@@ -58,6 +62,7 @@ class Prepared:
     ids: Mapping[str, Sequence[str]]
     fingerprint: str
     weights: Mapping[str, ResolvedWeights | None]
+    auxiliary: Mapping[str, Maps]
     executor: Executor
     environment: Environment
     source: str
@@ -104,6 +109,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     for notice in dataset.notices:
         say(f"note: {notice}")
     weights = resolve_weights(config, options.weights)
+    auxiliary = resolve_auxiliary(config, dataset, ids, options.auxiliary, say)
     environment = executor.environment(options.method)
     fingerprint = dataset.fingerprint(splits)
     source = stage_source_hash()
@@ -121,8 +127,12 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         environment=f"{environment.identity} {'gpu' if gpus else 'cpu'}",
         seed=options.seed,
         shortened={"smoke": options.smoke},
+        auxiliary={name: maps.content for name, maps in auxiliary.items()},
     )
-    plan = make_plan(config, ingredients, options.work.resolve() / "artifacts")
+    artifacts = options.work.resolve() / "artifacts"
+    imported = import_stages(config, options.use, artifacts)
+    plan = make_plan(config, ingredients, artifacts, imported)
+    require_predictions(plan, ids, only=options.only)
     return Prepared(
         options,
         config,
@@ -130,6 +140,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         ids,
         fingerprint,
         weights,
+        auxiliary,
         executor,
         environment,
         source,
@@ -222,6 +233,40 @@ def resolve_weights(config: MethodConfig, choices: Sequence[str]) -> dict[str, R
         chosen |= {name: file} if equals else dict.fromkeys(names, choice)
     registry = Weights.load(METHODS / "weights.yaml")
     return {name: registry.resolve(name, chosen.get(name)) for name in names}
+
+
+def resolve_auxiliary(
+    config: MethodConfig,
+    dataset: Dataset,
+    ids: Mapping[str, Sequence[str]],
+    choices: Sequence[str],
+    say: Callable[[str], None],
+) -> dict[str, Maps]:
+    """Folders of the auxiliary maps that the config names, with a map for each image that is trained on.
+
+    Args:
+        ids: image ids per split.
+        choices: `NAME=DIR`.
+        say: receives progress.
+
+    Raises:
+        InputError: a folder is missing where the dataset has no stand-in, or its maps do not fit the images.
+    """
+    images: dict[str, dict[str, None]] = {}
+    for stage in config.stages.values():
+        for name in stage.auxiliary if isinstance(stage, TrainStage) else ():
+            images.setdefault(name, {}).update(dict.fromkeys(ids[stage.split]))
+    folders = parse_folders(choices, list(images))
+    for name, names in images.items():
+        if name not in folders:
+            folders[name] = stand_in(name, dataset, list(names), ticker(say, f"computing {name} maps"))
+    return {
+        name: Maps(
+            folders[name],
+            check_maps(name, folders[name], dataset, list(names), progress=ticker(say, f"checking {name}")),
+        )
+        for name, names in images.items()
+    }
 
 
 def stage_source_hash(methods: Path = METHODS) -> str:

@@ -62,13 +62,15 @@ def new_record(prepared: Prepared) -> RunRecord:
             WeightsRecord(name=name, sha256=found.sha256 if found else None)
             for name, found in prepared.weights.items()
         ],
+        auxiliary={name: maps.content for name, maps in prepared.auxiliary.items()},
         stages=[
             StageRecord(
                 name=stage.name,
                 type=stage.config.type,
                 key=stage.key,
+                state="imported" if stage.imported else "waiting",
                 inputs=dict(stage.inputs),
-                artifact=f"artifacts/{stage.key}",
+                artifact=str(stage.artifact.folder) if stage.imported else f"artifacts/{stage.key}",
             )
             for stage in prepared.plan.stages
         ],

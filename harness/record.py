@@ -64,9 +64,9 @@ class StageRecord(BaseModel):
     name: str
     type: str
     key: str
-    state: Literal["waiting", "running", "done", "reused", "failed"] = "waiting"
+    state: Literal["waiting", "running", "done", "reused", "imported", "failed"] = "waiting"
     inputs: dict[str, str] = {}
-    artifact: str = Field(description="artifact folder, relative to the work folder")
+    artifact: str = Field(description="artifact folder, relative to the work folder if it is below it")
     started: datetime | None = None
     ended: datetime | None = None
     report: Report | None = None
@@ -93,6 +93,7 @@ class RunRecord(BaseModel):
     environment: EnvironmentRecord
     hardware: Hardware
     weights: list[WeightsRecord] = []
+    auxiliary: dict[str, str] = Field({}, description="content hash of auxiliary maps by name")
     stages: list[StageRecord]
     started: datetime
     ended: datetime | None = None
@@ -118,7 +119,7 @@ class RunRecord(BaseModel):
             marks.append("random weights")
         if not self.dataset.official:
             marks.append("custom data")
-        return marks
+        return marks + [f"imported {stage.name}" for stage in self.stages if stage.state == "imported"]
 
     def write(self, folder: Path) -> None:
         """Write `record.json` atomically."""

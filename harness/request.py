@@ -34,6 +34,9 @@ class StageRequest(BaseModel):
     config: dict[str, Any] = Field(description="the stage's resolved config")
     custom_imports: list[str] = Field([], description="modules that register what the config names")
     dataset: DatasetRequest
+    auxiliary: dict[str, Path] = Field(
+        {}, description="folders of maps by name; a map per image of the split"
+    )
     inputs: dict[str, Path] = Field({}, description="artifact folders by role")
     weights: Path | None = Field(None, description="file of initial weights; null: random numbers")
     weights_layout: str | None = Field(None, description="converter for the weights file")

@@ -90,6 +90,9 @@ class Run:
 
     def _visit(self, stage: PlannedStage, watch: Watch, *, fresh: bool) -> None:
         """Reuse the stage's artifact or make it."""
+        if stage.imported:  # and was found whole when the plan was made
+            watch.skip(stage.name, "imported")
+            return
         entry = next(entry for entry in self.record.stages if entry.name == stage.name)
         with locked(stage.artifact):
             artifact = replace(stage.artifact)  # a fresh object: the manifest may have changed since planning
@@ -158,6 +161,7 @@ class Run:
         weights = self._weights(stage)
         read_only = [prepared.plan[source].artifact.folder for source in stage.inputs.values()]
         read_only += [prepared.dataset.root, *([weights.path] if weights else [])]
+        read_only += self._auxiliary(stage).values()
         return Job(
             name=stage.name,
             key=stage.key,
@@ -177,6 +181,10 @@ class Run:
             return None
         return self.prepared.weights.get(config.weights.name)
 
+    def _auxiliary(self, stage: PlannedStage) -> dict[str, Path]:
+        names = stage.config.auxiliary if isinstance(stage.config, TrainStage) else []
+        return {name: self.prepared.auxiliary[name].folder for name in names}
+
     def _request(self, stage: PlannedStage) -> StageRequest:
         prepared = self.prepared
         config = stage.config
@@ -194,6 +202,7 @@ class Run:
                 labels=prepared.dataset.labels,
                 ids={config.split: list(prepared.ids[config.split])},
             ),
+            auxiliary=self._auxiliary(stage),
             inputs={role: prepared.plan[source].artifact.folder for role, source in stage.inputs.items()},
             weights=weights.path.resolve() if weights else None,
             weights_layout=weights.layout if weights else None,

@@ -78,6 +78,9 @@ class TrainStage(StageConfig):
         "image",
         description="'image' (image-level labels), 'mask' (full supervision) or a stage that makes masks",
     )
+    auxiliary: list[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]] = Field(
+        [], description="names of gray maps that come with the images, such as saliency; see docs/data.md"
+    )
     model: Component
     weights: Weights | None = None
     init: Init | None = None

@@ -23,7 +23,9 @@ def plan_table(prepared: Prepared) -> Table:
     again = select(prepared.plan, start=options.start, only=options.only, force=options.force)
     table = Table("stage", "type", "split", "images", "inputs", "key", "output")
     for stage in prepared.plan.stages:
-        if options.only is not None and stage.name != options.only:
+        if stage.imported:
+            output = "imported"
+        elif options.only is not None and stage.name != options.only:
             output = "not asked for"
         elif stage.name in again:
             output = "to do (again)"

@@ -7,7 +7,7 @@ A train stage's config lists the names that its model needs, the user says where
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from harness.data.cache import data_cache
 from harness.data.dataset import Dataset
 from harness.data.fingerprint import FileFacts, OnProgress, bytes_hash, content_hash, whole
 from harness.data.image_file import ImageFact
+from harness.data.shapes import Shapes
+from harness.data.shapes_saliency import make_saliency
 from harness.errors import InputError, nearest
 
 SUFFIX = ".png"
@@ -31,6 +33,13 @@ ORIGINS = {
     ("saliency", "coco"): "EPS's authors link the PFAN maps of train2014 from the README of their code "
     "(Google Drive 1d28NKIXQA6lHDt6iIOD8cyySMQ66GoaS)",
 }
+
+
+class Maps(NamedTuple):
+    """A folder of maps, and the hash of those that a run uses."""
+
+    folder: Path
+    content: str
 
 
 class _MapFact(NamedTuple):
@@ -88,18 +97,18 @@ def parse_folders(choices: Sequence[str], names: Sequence[str]) -> dict[str, Pat
     return folders
 
 
-def require_folders(names: Sequence[str], folders: Mapping[str, Path], dataset: str) -> None:
-    """Check that each name has a folder.
+def stand_in(name: str, dataset: Dataset, ids: Sequence[str], progress: OnProgress | None = None) -> Path:
+    """Return the folder of maps that can be computed for a dataset; what is missing is computed.
 
     Raises:
-        InputError: one has none; says where maps are to be had.
+        InputError: there are none; says where maps are to be had.
     """
-    for name in names:
-        if name not in folders:
-            raise InputError(
-                f"this config trains with {name} maps, one {SUFFIX} per image: pass their folder with "
-                f"--aux {name}=DIR{_origin(name, dataset)}"
-            )
+    if name == "saliency" and isinstance(dataset, Shapes):
+        return make_saliency(dataset.spec, ids, progress=progress)
+    raise InputError(
+        f"this config trains with {name} maps, one {SUFFIX} per image: pass their folder with "
+        f"--aux {name}=DIR{_origin(name, dataset.name)}"
+    )
 
 
 def check_maps(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from mmengine.runner import Runner
 from mmseg.registry import MODELS, TRANSFORMS
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from harness.artifact import Artifact
 from harness.conversion import CONVERTERS
@@ -187,6 +187,7 @@ def make_loader(
         split=config.split,
         labels=kind,
         masks=masks,
+        auxiliary=context.request.auxiliary,
         batch_size=schedule.batch_size,
         seed=context.request.seed,
     )
@@ -208,7 +209,8 @@ def make_loader(
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "inputs": torch.stack([sample["inputs"] for sample in samples]),
+        # Like torch's own: in a data loading process right into memory that is shared with the training.
+        "inputs": default_collate([sample["inputs"] for sample in samples]),
         "data_samples": [sample["data_samples"] for sample in samples],
     }
 

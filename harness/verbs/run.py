@@ -34,6 +34,14 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override, as in stages.cam.train_cfg.max_epochs=1."),
     ] = None,
+    aux: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Folder of auxiliary maps, as in saliency=DIR; repeatable."),
+    ] = None,
+    use: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE=PATH", help="Imported results in the place of a stage's; repeatable."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use this many images of each split.")] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A few iterations and images per stage, all else unabridged.")
@@ -67,6 +75,8 @@ def run(
         limit=limit,
         smoke=smoke,
         weights=weights or [],
+        auxiliary=aux or [],
+        use=use or [],
         overrides=[parse_override(text) for text in set_ or []],
         timeout=timeout,
         start=from_,
