@@ -166,7 +166,7 @@ def _write_run(
         numbers=run_page.numbers(record),
         timeline=run_page.timeline(record),
         chart=run_page.chart_data(record),
-        blocks=config_blocks(record.config, record.overrides),
+        blocks=config_blocks(record.config, record.overrides, [stage.name for stage in record.stages]),
         rows=gallery.rows(record),
         errors=ERRORS,
         papers=board.papers,

@@ -38,19 +38,23 @@ class ConfigBlock:
         return any(line.overridden for line in self.lines)
 
 
-def config_blocks(config: Mapping[str, Any], overrides: Sequence[str]) -> list[ConfigBlock]:
-    """The whole config, its stages in their order and everything else before them.
+def config_blocks(
+    config: Mapping[str, Any], overrides: Sequence[str], order: Sequence[str] = ()
+) -> list[ConfigBlock]:
+    """The whole config: what is not in stages, then each stage.
 
     Args:
         config: resolved, as in a record.
         overrides: `path.to.key=value`, as in a record.
+        order: names of stages as they are executed; others come after them.
     """
     changed = {override.partition("=")[0] for override in overrides}
     stages = config.get("stages")
     stages = stages if isinstance(stages, Mapping) else {}
     rest = {key: value for key, value in config.items() if key != "stages" or not stages}
     blocks = [ConfigBlock("method and data", tuple(_lines(rest, "", 0, changed)))] if rest else []
-    for name, stage in stages.items():
+    for name in sorted(stages, key=lambda name: order.index(name) if name in order else len(order)):
+        stage = stages[name]
         inner = stage if isinstance(stage, Mapping) else {"value": stage}
         blocks.append(ConfigBlock(str(name), tuple(_lines(inner, f"stages.{name}.", 0, changed))))
     return blocks

@@ -104,7 +104,7 @@ def _end(stage: StageRecord) -> datetime:
 
 def _waited(stage: StageRecord) -> str:
     if stage.state != "reused":
-        return "not executed"
+        return "not executed" if stage.state == "waiting" else stage.state
     return f"reused, had taken {duration(stage.report.seconds)}" if stage.report else "reused"
 
 

@@ -506,6 +506,11 @@ def test_overridden_lines_of_the_config_are_marked() -> None:
     assert not method.overridden
 
 
+def test_stages_of_the_config_stand_in_their_order() -> None:
+    blocks = config_blocks({"stages": {"b": {}, "unknown": {}, "a": {}}}, [], ["a", "b"])
+    assert [block.name for block in blocks] == ["a", "b", "unknown"]
+
+
 def test_an_overridden_part_of_the_config_is_marked_as_a_whole() -> None:
     long = {"type": "Net", "stages": list(range(40)), "depth": 3}
     (seg,) = config_blocks({"stages": {"seg": {"model": long}}}, ["stages.seg.model={...}"])

@@ -138,7 +138,7 @@
   const count = form.querySelector(".count");
   const filter = () => {
     const { dataset, method, kind, text } = Object.fromEntries(new FormData(form));
-    const words = text.trim().toLowerCase();
+    const wanted = text.trim().toLowerCase();
     let [shown, all] = [0, 0];
     for (const section of sections) {
       section.hidden = dataset !== "" && section.dataset.dataset !== dataset;
@@ -147,7 +147,7 @@
         const fits =
           (!method || row.dataset.method === method) &&
           (!kind || row.dataset.kind === kind) &&
-          row.dataset.text.includes(words);
+          row.dataset.text.includes(wanted);
         row.hidden = !fits;
         if (fits) visible.add(row.dataset.entry);
         if (!section.hidden) {
@@ -160,7 +160,8 @@
       }
       if (!section.hidden) redraw.get(section)(visible);
     }
-    count.textContent = shown === all ? `${all} entries` : `${shown} of ${all} entries`;
+    const words = all === 1 ? "entry" : "entries";
+    count.textContent = shown === all ? `${all} ${words}` : `${shown} of ${all} ${words}`;
   };
 
   form.elements.text.addEventListener("input", filter);
