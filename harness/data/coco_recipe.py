@@ -80,13 +80,13 @@ def _some(files: Files, archive: Path, what: str) -> Files:
     return files
 
 
-def _image_step(name: str, archive: str, subset: str, space: int) -> Step:
+def _image_step(name: str, archive: str, subset: str) -> Step:
     return Step(
         name,
         f"photographs of {subset}",
         partial(unpack_images, archive=archive, subset=subset),
         archives=(archive,),
-        space=space,
+        growth=1.01,
         adopt=partial(find_images, subset=subset),
     )
 
@@ -99,12 +99,12 @@ RECIPE = Recipe(
             "instances of both subsets",
             unpack_annotations,
             archives=("coco-annotations",),
-            space=800_000_000,
+            growth=6.0,  # with the masks that are derived from them
             adopt=find_annotations,
         ),
-        _image_step("train_images", "coco-train-images", "train2014", 13_600_000_000),
-        _image_step("val_images", "coco-val-images", "val2014", 6_700_000_000),
-        Step("masks", "masks, lists and labels", derive, rule=RULE, space=700_000_000),
+        _image_step("train_images", "coco-train-images", "train2014"),
+        _image_step("val_images", "coco-val-images", "val2014"),
+        Step("masks", "masks, lists and labels", derive, rule=RULE),
     ),
     rows,
 )

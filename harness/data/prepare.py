@@ -190,9 +190,14 @@ class _Preparation:
         for leftover in self._folder.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
 
+    def _size(self, name: str) -> int:
+        archive = self._archives[name]
+        return _bytes(self._local.get(name, archive.cached)) or archive.size
+
     def _require_space(self, steps: Sequence[Step], needed: Sequence[str]) -> None:
         there = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
-        wanted = {self._folder: max(0, sum(step.space for step in steps) - there)}
+        grown = sum(step.growth * self._size(name) for step in steps for name in step.archives)
+        wanted = {self._folder: max(0, round(grown) - there)}
         for name in needed:
             archive = self._archives[name]
             part = archive.cached.with_name(f"{archive.file}.part")

@@ -52,7 +52,7 @@ class Step:
         run: makes the files and returns them; derives the same bytes from the same archives.
         rule: version of `run`: raise it with every change to what it makes.
         archives: what it reads, by their names in `official_archives.yaml`.
-        space: bytes on the disk that it needs, about.
+        growth: bytes that it needs on the disk per byte of its archives, about.
         adopt: finds the step's files where somebody else has put them; None if they are not all there.
         by_hand: leave the step out while its archive, which cannot be downloaded, is not there.
     """
@@ -62,7 +62,7 @@ class Step:
     run: Callable[[Job], Files]
     rule: int = 1
     archives: tuple[str, ...] = ()
-    space: int = 0
+    growth: float = 0.0
     adopt: Callable[[Path], Files | None] | None = None
     by_hand: bool = False
 

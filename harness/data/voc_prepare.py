@@ -173,7 +173,7 @@ RECIPE = Recipe(
             "images, annotations and masks of VOC",
             unpack_trainval,
             archives=("voc-trainval",),
-            space=2_000_000_000,
+            growth=1.0,
             adopt=find_trainval,
         ),
         Step(
@@ -181,7 +181,7 @@ RECIPE = Recipe(
             "images of VOC's test split",
             unpack_test,
             archives=("voc-test",),
-            space=200_000_000,
+            growth=0.1,
             by_hand=True,
         ),
         Step(
@@ -189,7 +189,7 @@ RECIPE = Recipe(
             "train_aug of VOC and SBD",
             make_train_aug,
             archives=("sbd",),
-            space=100_000_000,
+            growth=0.07,
             adopt=find_train_aug,
         ),
         Step("mask_labels", "image-level labels of the masks", note_mask_labels),

@@ -21,7 +21,7 @@ from harness.data import open_dataset
 from harness.data.archive import extract
 from harness.data.official_archives import official_archives
 from harness.data.palette import read_mask
-from harness.data.prepare import prepare_dataset
+from harness.data.prepare import prepare_dataset, require_space
 from harness.data.recipe import NOTES, Prepared
 from harness.data.shapes import MARKER, generate_shapes
 from harness.data.voc import read_id_list
@@ -331,14 +331,22 @@ def test_test_archive_has_no_checksum_but_must_be_whole(tmp_path: Path, archives
 def test_full_disk_is_known_before_anything_is_written(
     tmp_path: Path, archives: Archives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=1_500_000_000)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     sentence = sentence_of(lambda: prepare(tmp_path / "data", archives))
-    assert sentence.startswith("about 2.3 GB more are needed on the disk of ")
-    assert "1.5 GB free: free some space, or choose another --root" in sentence
+    assert "GB more are needed on the disk of " in sentence
+    assert "free some space, or choose another --root" in sentence
     assert list((tmp_path / "data/VOCdevkit/VOC2012").iterdir()) == [
         tmp_path / "data/VOCdevkit/VOC2012" / NOTES
     ]
+
+
+def test_space_is_added_up_per_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=3_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    require_space({tmp_path / "a" / "b": 1_400_000_000, tmp_path: 1_500_000_000})
+    with pytest.raises(InputError, match=r"about 3\.5 GB more are needed on .*, which has 3\.0 GB free"):
+        require_space({tmp_path / "a" / "b": 2_000_000_000, tmp_path: 1_500_000_000})
 
 
 def test_another_dataset_in_the_layout_of_voc_is_left_alone(tmp_path: Path, archives: Archives) -> None:
