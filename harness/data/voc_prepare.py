@@ -138,10 +138,10 @@ def find_train_aug(folder: Path) -> Files | None:
     Raises:
         InputError: there are others.
     """
-    if not (folder / _AUG).is_dir() and not (folder / _LISTS / "train_aug.txt").is_file():
+    has_list = (folder / _LISTS / "train_aug.txt").is_file()
+    if not has_list and not (folder / _AUG).is_dir():
         return None
-    voc = VOC(folder)
-    if voc.has_list("train_aug") and voc.has_official_ids("train_aug"):
+    if has_list and (voc := VOC(folder)).has_official_ids("train_aug"):
         ids = voc.ids("train_aug")
         files = [f"{_AUG}/{image_id}.png" for image_id in ids]
         if all((folder / name).is_file() for name in files):

@@ -360,6 +360,15 @@ def test_another_dataset_in_the_layout_of_voc_is_left_alone(tmp_path: Path, arch
     assert tree(root) == before
 
 
+def test_masks_of_unknown_origin_are_left_alone(tmp_path: Path, archives: Archives) -> None:
+    masks = tmp_path / "VOCdevkit" / "VOC2012" / "SegmentationClassAug"
+    masks.mkdir(parents=True)
+    (masks / "2007_000000.png").write_bytes(b"mine")
+    sentence = sentence_of(lambda: prepare(tmp_path / "VOCdevkit" / "VOC2012", archives))
+    assert "are not the official ones: move SegmentationClassAug" in sentence
+    assert (masks / "2007_000000.png").read_bytes() == b"mine"
+
+
 def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, archives: Archives) -> None:
     (tmp_path / "file").write_text("in the way")
     assert "choose another --root" in sentence_of(lambda: prepare(tmp_path / "file", archives))
