@@ -69,7 +69,7 @@ class Gallery:
 
     def __init__(self, work: Path, site: Path, warn: Callable[[str], None]) -> None:
         self._work, self._site, self._warn = work, site, warn
-        self._indexes: dict[str, ExampleIndex | None] = {}
+        self._indexes: dict[Path, ExampleIndex | None] = {}
 
     def rows(self, record: RunRecord) -> dict[str, list[Row]]:
         """Rows of a run by split; empty where its artifacts are gone or have no examples."""
@@ -110,20 +110,21 @@ class Gallery:
         row.scores.append((label, example.mean_iou))
 
     def _folder(self, stage: StageRecord) -> Path | None:
-        """`examples/` of a stage's artifact, unless the record leads out of the work folder."""
+        """`examples/` of a stage's artifact, unless the record or a link leads out of the work folder."""
         place = PurePosixPath(stage.artifact)
         if stage.type != "evaluate" or place.is_absolute() or ".." in place.parts:
             return None
-        return self._work / place / "files" / FOLDER
+        folder = self._work / place / "files" / FOLDER
+        return folder if _inside(folder, self._work / place) else None
 
     def _index(self, folder: Path) -> ExampleIndex | None:
         path = folder / "index.json"
-        if str(path) not in self._indexes:
-            self._indexes[str(path)] = self._read_index(path)
-        return self._indexes[str(path)]
+        if path not in self._indexes:
+            self._indexes[path] = self._read_index(path)
+        return self._indexes[path]
 
     def _read_index(self, path: Path) -> ExampleIndex | None:
-        if not path.is_file():
+        if not path.is_file() or not _inside(path, path.parent):
             return None
         try:
             return ExampleIndex.model_validate_json(path.read_bytes())
@@ -135,7 +136,7 @@ class Gallery:
     def _take(self, folder: Path, name: str, caption: str, *, labels: bool) -> Picture | None:
         """Copy a picture into the site if it is one."""
         path = folder / name
-        if not _NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
+        if not _NAME.fullmatch(name) or not path.is_file() or not _inside(path, folder):
             return None
         try:
             if path.stat().st_size > _LARGEST:
@@ -152,3 +153,8 @@ class Gallery:
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(content)
         return Picture(place, caption, width, height, labels)
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether a path is in a folder, links followed; what a foreign stage left may be a link to anywhere."""
+    return path.resolve().is_relative_to(folder.resolve())

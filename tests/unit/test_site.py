@@ -5,132 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cache, cached_property
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from harness.data import open_dataset
 from harness.errors import InputError
-from harness.record import RunRecord, read_record
-from harness.stages.examples import COUNT
-from leaderboard.aggregate import make_board
-from leaderboard.board import Board, Cell, Entry
-from leaderboard.published import Published, read_published
-from leaderboard.site import write_site
-from leaderboard.site.config_view import config_blocks
+from harness.record import read_record
+from leaderboard import site as site_package
+from leaderboard.board import Cell, Entry
 from leaderboard.site.formats import percent, signed
 from leaderboard.site.links import folder_name
-from leaderboard.site.run_page import timeline
-from tests.record_samples import metric, record, stage
+from tests.site_pages import Element, Page, Site, build
 from tests.site_samples import give_examples, synthetic_records, synthetic_run
 
-VOID = {"meta", "link", "img", "input", "br"}
-SPLITS = {"seeds": "train", "pseudo_eval": "train", "seg_eval": "val", "seg_crf_eval": "val"}
 EVIL = "<script>alert(1)</script>\"><img src=x onerror='alert(2)'>"
-
-
-@dataclass
-class Element:
-    """A tag of a page with the text inside it."""
-
-    tag: str
-    attributes: dict[str, str]
-    parents: tuple[str, ...]
-    text: str = ""
-
-    @property
-    def words(self) -> str:
-        """The text with single spaces."""
-        return " ".join(self.text.split())
-
-
-@dataclass
-class Page(HTMLParser):
-    """A parsed page; parsing fails where a tag is not closed by its own end tag."""
-
-    path: Path
-    elements: list[Element] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self._open: list[Element] = []
-        self.feed(self.path.read_text(encoding="utf-8"))
-        assert not self._open, f"{self.path}: {self._open[-1]} is not closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"{self.path}: an attribute of {tag} is there twice"
-        attributes = {name: value or "" for name, value in attrs}
-        element = Element(tag, attributes, tuple(parent.tag for parent in self._open))
-        self.elements.append(element)
-        if tag not in VOID:
-            self._open.append(element)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Close the innermost tag."""
-        assert self._open, f"{self.path}: </{tag}> closes nothing"
-        assert self._open[-1].tag == tag, f"{self.path}: </{tag}> closes {self._open[-1]}"
-        self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        """Give text to all tags that are open."""
-        for element in self._open:
-            element.text += data
-
-    def of(self, tag: str, **attributes: str) -> list[Element]:
-        """Elements by tag and attributes (`class_` for class)."""
-        wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
-        return [e for e in self.elements if e.tag == tag and wanted.items() <= e.attributes.items()]
-
-    @property
-    def ids(self) -> list[str]:
-        """All ids."""
-        return [e.attributes["id"] for e in self.elements if "id" in e.attributes]
-
-
-@dataclass
-class Site:
-    """A site with what it was made of."""
-
-    folder: Path
-    work: Path
-    board: Board
-    records: list[RunRecord]
-    warnings: list[str]
-
-    @cached_property
-    def index(self) -> Page:
-        """The front page."""
-        return Page(self.folder / "index.html")
-
-    @cached_property
-    def pages(self) -> list[Page]:
-        """All pages."""
-        return [Page(path) for path in sorted(self.folder.rglob("*.html"))]
-
-    def run_page(self, run: RunRecord) -> Page:
-        """The page of a run."""
-        return Page(self.folder / "runs" / folder_name(run.run_id) / "index.html")
-
-
-@cache
-def numbers() -> Published:
-    return read_published()
-
-
-def build(folder: Path, records: list[RunRecord], work: Path | None = None) -> Site:
-    work = work or folder.parent / "no work"
-    board, warnings = make_board(records, numbers()), list[str]()
-    write_site(board, records, work, folder, warnings.append)
-    return Site(folder, work, board, records, warnings)
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, shapes_root: Path) -> Site:
         synthetic_run("synthetic-0", 0, "shapes"),
     ]
     dataset = open_dataset("shapes", shapes_root)
-    for run in records[:2]:
-        give_examples(run, folder / "work", dataset, SPLITS)
+    give_examples(records[0], folder / "work", dataset, {"seeds": "train", "seg_eval": "val"})
     return build(folder / "the site", records, folder / "work")
 
 
@@ -183,13 +72,38 @@ def test_nothing_is_loaded_from_elsewhere(site: Site) -> None:
         assert all(not urlsplit(load).netloc and urlsplit(load).scheme in ("", "data") for load in loads)
         assert not any("url(" in e.attributes.get("style", "") for e in page.elements)
         assert not [e for e in page.elements if e.tag in ("iframe", "object", "embed", "base", "style")]
-    styles = (site.folder / "assets" / "site.css").read_text()
-    assert "url(" not in styles
-    assert "@import" not in styles
+    for style in (site.folder / "assets").glob("*.css"):
+        assert not re.search(r"url\(|@import|@font-face", style.read_text())
     for script in (site.folder / "assets").glob("*.js"):
         assert not re.search(
             r"fetch\(|XMLHttpRequest|import\(|sendBeacon|innerHTML|eval\(", script.read_text()
         )
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(theme: int) -> None:
+    """WCAG 2: 4.5 for text, 3 for the lines and points of charts."""
+    css = (Path(site_package.__file__).parent / "static" / "site.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([\w-]+): light-dark\(([^)]+)\)", css))
+
+    def luminance(name: str) -> float:
+        values = bytes.fromhex(colours[name].split(", ")[theme][1:])
+        linear = [
+            v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (b / 255 for b in values)
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05
+
+    def contrast(one: str, other: str) -> float:
+        low, high = sorted((luminance(one), luminance(other)))
+        return high / low
+
+    for text in ("ink", "muted", "accent", "better", "worse"):
+        for behind in ("paper", "raised", "sunk"):
+            assert contrast(text, behind) >= 4.5, (text, behind)
+    assert contrast("mark-ink", "mark") >= 4.5
+    assert contrast("heat-weak-ink", "heat-low") >= 4.5
+    assert contrast("heat-strong-ink", "heat-high") >= 4.5
+    assert all(contrast(f"series-{number}", "paper") >= 3 for number in range(8))
 
 
 def test_every_internal_link_leads_somewhere(site: Site) -> None:
@@ -291,32 +205,6 @@ def test_charts_carry_the_boards_numbers(site: Site) -> None:
             assert shown[entry.id]["full"] == (entry.rank is not None)
 
 
-def test_pictures_of_a_run_are_in_rows_by_image(site: Site) -> None:
-    page = site.run_page(site.records[0])
-    assert len(page.of("div", class_="example")) == 2 * COUNT
-    captions = [e.words for e in page.of("figcaption")]
-    row = [
-        "image",
-        "CAM",
-        "seed at 0.2",
-        "errors of seed at 0.2",
-        "pseudo",
-        "errors of pseudo",
-        "ground truth",
-    ]
-    assert captions[: len(row)] == row
-    assert captions.count("errors of seg+CRF") == COUNT
-    assert not site.run_page(site.records[2]).of("div", class_="example")
-    assert site.warnings == []
-
-
-def test_pictures_that_runs_share_are_stored_once(site: Site) -> None:
-    first, second = ({e.attributes["src"] for e in site.run_page(run).of("img")} for run in site.records[:2])
-    assert first == second
-    stored = {f"../../pictures/{path.name}" for path in (site.folder / "pictures").iterdir()}
-    assert stored == first
-
-
 def test_the_same_records_give_the_same_bytes(tmp_path: Path, site: Site) -> None:
     again = build(tmp_path / "again", site.records, site.work)
     names = sorted(path.relative_to(site.folder) for path in site.folder.rglob("*") if path.is_file())
@@ -383,149 +271,3 @@ def test_numbers_that_json_does_not_have_leave_gaps(tmp_path: Path) -> None:
     (script,) = page.of("script", type="application/json")
     document = json.loads(script.text, parse_constant=pytest.fail)
     assert document["losses"][0]["losses"]["loss"] == [None, None]
-
-
-@pytest.fixture
-def pictured(tmp_path: Path, shapes_root: Path) -> tuple[RunRecord, Path]:
-    """A run whose seeds have examples, and the folder of those."""
-    run = synthetic_run("pictured")
-    give_examples(run, tmp_path / "work", open_dataset("shapes", shapes_root), {"seeds": "train"})
-    seeds = next(stage for stage in run.stages if stage.name == "seeds")
-    return run, tmp_path / "work" / seeds.artifact / "files" / "examples"
-
-
-def images(tmp_path: Path, run: RunRecord) -> tuple[int, list[str]]:
-    """Number of figures on the page of a run, and what was warned of."""
-    site = build(tmp_path / "site", [run], tmp_path / "work")
-    return len(site.run_page(run).of("figure")), site.warnings
-
-
-def test_a_broken_picture_is_left_out_with_a_warning(
-    tmp_path: Path, pictured: tuple[RunRecord, Path]
-) -> None:
-    run, folder = pictured
-    whole, _ = images(tmp_path, run)
-    (folder / "0_errors.png").write_bytes(b"no picture")
-    (folder / "1_errors.png").unlink()
-    found, warnings = images(tmp_path, run)
-    assert found == whole - 2
-    assert len(warnings) == 1
-    assert "0_errors.png cannot be read and is left out" in warnings[0]
-
-
-@pytest.mark.parametrize("content", ["{", "{}", "[1]", '{"split": "train", "examples": [{"id": 3}]}'])
-def test_a_broken_index_is_left_out_with_a_warning(
-    tmp_path: Path, pictured: tuple[RunRecord, Path], content: str
-) -> None:
-    run, folder = pictured
-    (folder / "index.json").write_text(content)
-    found, warnings = images(tmp_path, run)
-    assert found == 0
-    assert "index.json cannot be read and are left out" in warnings[0]
-
-
-@pytest.mark.parametrize("name", ["../../../../secret.png", "/etc/passwd", "index.json", "a b.png", ".png"])
-def test_pictures_come_from_the_examples_alone(
-    tmp_path: Path, pictured: tuple[RunRecord, Path], name: str
-) -> None:
-    run, folder = pictured
-    whole, _ = images(tmp_path, run)
-    (folder / "../../../../secret.png").write_bytes((folder / "0_truth.png").read_bytes())
-    index = json.loads((folder / "index.json").read_text())
-    index["examples"][0]["pictures"]["errors"] = name
-    (folder / "index.json").write_text(json.dumps(index))
-    assert images(tmp_path, run) == (whole - 1, [])
-
-
-def test_a_link_is_no_picture(tmp_path: Path, pictured: tuple[RunRecord, Path]) -> None:
-    run, folder = pictured
-    whole, _ = images(tmp_path, run)
-    (folder / "0_errors.png").unlink()
-    (folder / "0_errors.png").symlink_to(folder / "0_truth.png")
-    assert images(tmp_path, run) == (whole - 1, [])
-
-
-@pytest.mark.parametrize("lead_out", ["../elsewhere", "absolute"])
-def test_artifacts_lie_in_the_work_folder(
-    tmp_path: Path, pictured: tuple[RunRecord, Path], lead_out: str
-) -> None:
-    run, folder = pictured
-    (folder.parents[1]).rename(tmp_path / "elsewhere")
-    seeds = next(stage for stage in run.stages if stage.name == "seeds")
-    seeds.artifact = str(tmp_path / "elsewhere") if lead_out == "absolute" else lead_out
-    assert images(tmp_path, run) == (0, [])
-
-
-def test_stages_of_a_run_stand_where_the_clock_says() -> None:
-    run = synthetic_run("clock")
-    found = timeline(run)
-    whole = sum(stage.report.seconds for stage in run.stages if stage.report)
-    assert found.seconds == pytest.approx(whole)
-    assert not found.by_cost
-    assert sum(bar.share or 0 for bar in found.bars) == pytest.approx(1)
-    assert found.bars[1].start == pytest.approx(found.bars[0].share)
-
-
-def test_reused_stages_have_no_place_on_the_clock() -> None:
-    run = synthetic_run("partly")
-    run.stages[0].state, run.stages[0].started, run.stages[0].ended = "reused", None, None
-    first, second = timeline(run).bars[:2]
-    assert (first.reused, first.start, first.share) == (True, None, None)
-    assert first.words.startswith("reused, had taken")
-    assert second.start == 0
-
-
-def test_a_run_that_reused_everything_shows_what_it_cost() -> None:
-    run = synthetic_run("again")
-    for made in run.stages:
-        made.state, made.started, made.ended = "reused", None, None
-    found = timeline(run)
-    assert found.by_cost
-    assert all(bar.reused for bar in found.bars)
-    assert sum(bar.share or 0 for bar in found.bars) == pytest.approx(1)
-
-
-def test_a_stage_that_did_not_end_has_a_bar_without_length() -> None:
-    failed = stage("cam", started=synthetic_run("x").started, state="failed")
-    run = record(failed, started=synthetic_run("x").started + timedelta(0))
-    (bar,) = timeline(run).bars
-    assert (bar.start, bar.share) == (0, 0)
-
-
-def test_overridden_lines_of_the_config_are_marked() -> None:
-    config = {"title": "T", "stages": {"seg": {"lr": 0.1, "model": {"type": "Net", "depth": 3}}}}
-    method, seg = config_blocks(config, ["stages.seg.model.depth=3"])
-    assert (method.name, [line.key for line in method.lines]) == ("method and data", ["title"])
-    assert [(line.key, line.indent, line.overridden) for line in seg.lines] == [
-        ("lr", 0, False),
-        ("model", 0, False),
-        ("type", 1, False),
-        ("depth", 1, True),
-    ]
-    assert seg.overridden
-    assert not method.overridden
-
-
-def test_stages_of_the_config_stand_in_their_order() -> None:
-    blocks = config_blocks({"stages": {"b": {}, "unknown": {}, "a": {}}}, [], ["a", "b"])
-    assert [block.name for block in blocks] == ["a", "b", "unknown"]
-
-
-def test_an_overridden_part_of_the_config_is_marked_as_a_whole() -> None:
-    long = {"type": "Net", "stages": list(range(40)), "depth": 3}
-    (seg,) = config_blocks({"stages": {"seg": {"model": long}}}, ["stages.seg.model={...}"])
-    assert all(line.overridden for line in seg.lines)
-    assert len(seg.lines) == 4
-
-
-def test_a_second_number_of_a_kind_has_an_anchor_of_its_own(tmp_path: Path) -> None:
-    run = record(stage("seg_eval", metric("seg", 0.6)), stage("seg_again", metric("seg", 0.5)))
-    page = build(tmp_path / "site", [run]).run_page(run)
-    assert {"seg", "seg-2"} <= set(page.ids)
-
-
-@given(st.text(max_size=150), st.text(max_size=150))
-def test_names_of_folders_are_safe_and_tell_runs_apart(first: str, second: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,110}", folder_name(first)) or first == ""
-    if first != second:
-        assert folder_name(first) != folder_name(second)

@@ -3,6 +3,7 @@
 const Charts = (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const SERIES = 8;
+  const STRONG = 0.655; // from here on a cell of a heat map takes the other ink
 
   const node = (name, attributes = {}, ...children) => {
     const element = document.createElementNS(SVG, name);
@@ -314,7 +315,7 @@ const Charts = (() => {
           return;
         }
         const top = ranked.length > 1 && !row.apart && read(value) === highest[index];
-        const kind = `${value > 0.65 ? "strong" : ""}${top ? " top" : ""}`.trim();
+        const kind = `${value > STRONG ? "strong" : ""}${top ? " top" : ""}`.trim();
         const title = `${row.label}, ${classes[index]}: ${(100 * value).toFixed(1)} %${top ? ", the highest" : ""}`;
         const cell = html("td", { title, ...(kind && { class: kind }) }, String(read(value)));
         cell.style.setProperty("--value", value.toFixed(3));
