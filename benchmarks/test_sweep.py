@@ -7,10 +7,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from harness.metrics.bootstrap import resampled_mean_iou
+from harness.metrics.boundary import count_boundary_levels
 from harness.metrics.confusion import confusion_matrix
-from harness.metrics.sweep import ThresholdSweep
+from harness.metrics.split_counts import SplitCounts
+from harness.metrics.sweep import Thresholds, count_levels, level_map
 
-SIXTY = [round(0.01 * step, 2) for step in range(1, 61)]
+SIXTY = [round(0.01 * step, 2) for step in range(60)]
+GRID = Thresholds(SIXTY)
 KEYS = np.array([2, 14])
 Image = tuple[np.ndarray, np.ndarray]
 
@@ -26,8 +30,20 @@ def image() -> Image:
 
 @pytest.mark.benchmark(group="sixty thresholds, one image")
 def test_one_pass(benchmark, image: Image) -> None:
-    sweep = ThresholdSweep(21, SIXTY, fixed=0.14)
-    benchmark(sweep.add, KEYS, *image)
+    scores, truth = image
+    benchmark(lambda: count_levels(level_map(KEYS, scores, GRID, 21), truth, 21))
+
+
+@pytest.mark.benchmark(group="sixty thresholds, one image")
+def test_one_pass_with_boundaries(benchmark, image: Image) -> None:
+    scores, truth = image
+
+    def evaluate() -> None:
+        levels = level_map(KEYS, scores, GRID, 21)
+        count_levels(levels, truth, 21)
+        count_boundary_levels(levels, truth, 21)
+
+    benchmark(evaluate)
 
 
 @pytest.mark.benchmark(group="sixty thresholds, one image")
@@ -43,8 +59,13 @@ def test_one_evaluation_per_threshold(benchmark, image: Image) -> None:
     benchmark.pedantic(evaluate, rounds=3)
 
 
-@pytest.mark.benchmark(group="metrics of a split from its counts")
-def test_result(benchmark, image: Image) -> None:
-    sweep = ThresholdSweep(81, SIXTY, fixed=0.14)
-    sweep.add(KEYS, *image)
-    benchmark(sweep.result)
+@pytest.mark.benchmark(group="bootstrap of a sweep over 1,449 images")
+def test_bootstrap(benchmark) -> None:
+    rng = np.random.default_rng(1)
+    split = SplitCounts(1449, 21, len(SIXTY))
+    present = rng.random((1449, 21)) < 0.12
+    present[:, 0] = True
+    split.truth += rng.integers(100_000, size=present.shape) * present
+    split.hit += split.truth[..., None] // 2
+    split.predicted += split.truth[..., None]
+    benchmark.pedantic(resampled_mean_iou, [split], rounds=3)

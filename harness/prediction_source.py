@@ -15,7 +15,7 @@ from harness.data.dataset import Dataset
 from harness.data.palette import read_mask
 from harness.errors import InputError
 from harness.layouts import Predictions, open_predictions
-from harness.stages.per_image import load_scores
+from harness.npz import read_npz
 
 Mask = NDArray[np.uint8]
 Kind = Literal["cams", "labels"]
@@ -75,14 +75,14 @@ class ArtifactSource:
         return [image_id for image_id in ids if f"{image_id}{self._suffix}" not in files]
 
     def cams(self, image_id: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        scores = load_scores(self.artifact.files / f"{image_id}.npz")
+        scores = read_npz(self.artifact.files / f"{image_id}.npz", ("keys", "high_res"))
         return scores["keys"], scores["high_res"]
 
     def labels(self, image_id: str) -> Mask:
         path = self.artifact.files / f"{image_id}{self._suffix}"
         if self.artifact.manifest.kind == "masks":
             return read_mask(path)
-        scores = load_scores(path)
+        scores = read_npz(path)
         height, width = (int(side) for side in scores["size"])
         return winning_class(scores["logits"], (height, width))
 

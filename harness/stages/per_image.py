@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.files import atomic_file
+from harness.npz import read_npz
 
 
 def unfinished(ids: Sequence[str], folder: Path, suffix: str) -> list[str]:
@@ -28,5 +29,4 @@ def load_scores(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: not a file of plain arrays.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return read_npz(path)
