@@ -17,6 +17,7 @@ from harness.verbs.evaluate import evaluate
 from harness.verbs.leaderboard import leaderboard
 from harness.verbs.run import run
 from harness.verbs.show import show
+from harness.verbs.submit import submit
 from harness.verbs.terminal import console, fail, require_folder_of
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command()(leaderboard)
 app.command()(show)
 app.command()(compare)
 app.command()(check)
+app.command()(submit)
 
 
 @app.command()
