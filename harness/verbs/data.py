@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import InputError, nearest
-from harness.verbs.terminal import console, fail
+from harness.verbs.terminal import console, fail, require_folder_of
 
 DatasetName = Annotated[str, typer.Argument(help="voc, coco or shapes.")]
 Root = Annotated[
@@ -101,3 +101,62 @@ def verify(
     print_findings(terminal, checks)
     if any(check.problems for check in checks):
         raise typer.Exit(1)
+
+
+@app.command("stats")
+def stats(
+    dataset: DatasetName,
+    root: Root = None,
+    split: Annotated[str, typer.Option(help="Split to count.")] = "train",
+    out: Annotated[Path | None, typer.Option(help="Picture to draw as well: a .png, .pdf or .svg.")] = None,
+) -> None:
+    """Count images and pixels per class, classes that occur together, and sizes of images."""
+    from harness.data import open_dataset
+    from harness.inspection.checks_view import reading
+    from harness.inspection.figure_file import require_figure_name
+    from harness.inspection.statistics import count_split
+    from harness.inspection.statistics_table import statistics_table, summary
+    from harness.watch import Watch
+
+    if out:
+        require_figure_name(out)
+        require_folder_of(out)
+    terminal = console()
+    found = open_dataset(dataset, root)
+    found.ids(split)
+    with Watch(terminal, [split]) as watch:
+        watch.begin(split, "reading")
+        statistics = count_split(found, split, reading(watch))
+        watch.end(f"{len(statistics.labels):,} images")
+    terminal.print(statistics_table(statistics))
+    terminal.print(summary(statistics), markup=False, highlight=False, soft_wrap=True)
+    if out:
+        from harness.inspection.statistics_figure import draw_statistics
+
+        draw_statistics(statistics, out)
+        terminal.print(f"picture: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("show")
+def show(
+    dataset: DatasetName,
+    image_id: Annotated[str, typer.Argument(metavar="ID", help="Image, as the lists name it.")],
+    root: Root = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split whose mask is shown; by default the first that has the image.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write: a .png, .pdf or .svg; default ID.png.")
+    ] = None,
+) -> None:
+    """Draw an image, its mask and its labels side by side."""
+    from harness.data import open_dataset
+    from harness.inspection.figure_file import require_figure_name
+    from harness.inspection.image_figure import draw_image, find_split
+
+    out = out or Path(f"{image_id}.png")
+    require_figure_name(out)
+    require_folder_of(out)
+    found = open_dataset(dataset, root)
+    draw_image(found, image_id, split or find_split(found, image_id), out)
+    console().print(f"picture: {out}", markup=False, highlight=False, soft_wrap=True)
