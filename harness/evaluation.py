@@ -177,11 +177,12 @@ def conclude(evaluation: Evaluation, tally: Tally, protocol: Protocol) -> tuple[
 
     def quality(chosen: Literal["fixed", "best of sweep", "none"], at: float | None) -> Quality:
         column = 0 if at is None or evaluation.thresholds is None else evaluation.thresholds.index(at)
+        drawn = draws[:, swept].max(1) if chosen == "best of sweep" else draws[:, column]
         return _quality(
             evaluation,
             counts[column],
             tally.boundary.total()[column] if tally.boundary else None,
-            percentile_interval(draws[:, swept].max(1) if chosen == "best of sweep" else draws[:, column]),
+            percentile_interval(drawn) if tally.whole.groups > 1 else None,
             at,
             protocol.model_copy(update={"threshold": chosen}),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,17 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArra
     manifest.
 
     Raises:
-        OSError, BadZipFile: the file cannot be read, or is no archive.
-        ValueError: an array is not there, cut off or holds objects.
+        OSError: the file cannot be read.
+        ValueError: it is no archive, or an array is not there, cut off or holds objects.
     """
-    with path.open("rb") as file, ZipFile(file) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if missing := [name for name in names or () if name not in members]:
-            raise ValueError(f"{path} has no array {missing[0]}")
-        return {name: _read_member(file, archive, members[name]) for name in names or members}
+    try:
+        with path.open("rb") as file, ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if missing := [name for name in names or () if name not in members]:
+                raise ValueError(f"{path} has no array {missing[0]}")
+            return {name: _read_member(file, archive, members[name]) for name in names or members}
+    except BadZipFile as error:
+        raise ValueError(f"{path} is no whole archive ({error})") from error
 
 
 def _read_member(file: IO[bytes], archive: ZipFile, info: ZipInfo) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from harness.data.palette import read_mask
 from harness.errors import InputError
 from harness.layouts import Predictions, open_predictions
 from harness.npz import read_npz
+from harness.stages.per_image import unfinished
 
 Mask = NDArray[np.uint8]
 Kind = Literal["cams", "labels"]
@@ -71,8 +72,7 @@ class ArtifactSource:
         return ".npz" if self.artifact.manifest.kind == "scores" else ".png"
 
     def missing(self, ids: Sequence[str]) -> list[str]:
-        files = self.artifact.manifest.files
-        return [image_id for image_id in ids if f"{image_id}{self._suffix}" not in files]
+        return unfinished(ids, self.artifact.files, self._suffix)
 
     def cams(self, image_id: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         scores = read_npz(self.artifact.files / f"{image_id}.npz", ("keys", "high_res"))

@@ -18,6 +18,7 @@ from harness.errors import InputError
 from harness.evaluation import thresholds
 from harness.metrics.confusion import confusion_matrix, segmentation_metrics
 from harness.ops.resize import upsample_logits
+from harness.prediction_source import winning_class
 from harness.report import Report
 from harness.schema import Sweep
 from harness.stages import infer, refine
@@ -272,6 +273,15 @@ def test_a_sweep_has_both_ends_and_no_accumulated_rounding() -> None:
     assert (len(grid), grid[0], grid[-1], grid[28]) == (60, 0.01, 0.6, 0.29)
     assert thresholds(Sweep(start=0.3, stop=0.3, step=0.1)) == [0.3]
     assert thresholds(None) == []
+
+
+def test_logits_are_enlarged_a_few_classes_at_a_time() -> None:
+    """Memory does not grow with the classes, and the lowest class wins a tie, as arg-max does."""
+    logits = np.random.default_rng(0).random((81, 9, 7), dtype=np.float32)
+    logits[[20, 40]] = logits.max() + 1
+    logits[:, :4] = logits[:, :4].round(1)
+    size = (33, 26)
+    np.testing.assert_array_equal(winning_class(logits, size), upsample_logits(logits, size).argmax(0))
 
 
 def test_pickled_scores_are_refused(tmp_path: Path) -> None:
