@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal
@@ -102,12 +103,27 @@ def count(evaluation: Evaluation, workers: int, progress: Callable[[int], None])
     whole = SplitCounts(len(ids), classes, columns)
     boundary = SplitCounts(len(ids), classes, columns, groups=1) if evaluation.boundary else None
     chunks = [range(start, min(start + _CHUNK, len(ids))) for start in range(0, len(ids), _CHUNK)]
-    for chunk, counts in map_unordered(_count, chunks, min(workers, len(chunks)), _begin, (evaluation,)):
-        for part, batch in zip((whole, boundary), counts, strict=True):
-            if part is not None and batch is not None:
-                part.add(batch)
-        progress(len(chunk))
+    with _one_thread_of_opencv():
+        for chunk, counts in map_unordered(_count, chunks, min(workers, len(chunks)), _begin, (evaluation,)):
+            for part, batch in zip((whole, boundary), counts, strict=True):
+                if part is not None and batch is not None:
+                    part.add(batch)
+            progress(len(chunk))
     return Tally(whole, boundary)
+
+
+@contextmanager
+def _one_thread_of_opencv() -> Iterator[None]:
+    """Let workers use one core each.
+
+    A worker cannot see to that itself: it would wait for the threads of this process, which it has not got.
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _require_predictions(evaluation: Evaluation) -> None:
@@ -121,8 +137,6 @@ def _require_predictions(evaluation: Evaluation) -> None:
 
 def _begin(evaluation: Evaluation) -> None:
     _worker["evaluation"] = evaluation
-    # Work is parallel over images, one core each.
-    cv2.setNumThreads(1)
     if evaluation.source.uses_torch:
         import torch
 

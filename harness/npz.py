@@ -21,8 +21,8 @@ def read_npz(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArra
     """Read some arrays of an archive, or all; pickled objects are refused.
 
     Arrays that are stored without compression, as `numpy.savez` does, go from the file into memory at once.
-    Their checksums are not computed, which takes `numpy.load` most of its time: artifacts have a hash in their
-    manifest.
+    Their checksums are not computed, which takes `numpy.load` most of its time: artifacts have hashes in
+    their manifest.
 
     Raises:
         OSError: the file cannot be read.

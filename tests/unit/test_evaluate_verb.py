@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from harness.metrics.confusion import confusion_matrix, segmentation_metrics
 from harness.stages.per_image import save_scores
 from tests.command import Command
 
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 4
 IDS = [f"image {number}" for number in range(5)]
 Evaluate = Callable[..., dict[str, Any]]
@@ -180,6 +184,22 @@ def test_csv_has_a_line_per_threshold_and_class(evaluate: Evaluate, folder: Path
     assert per_class["class 4"] == ""
     assert float(per_class["class 3"]) == best["per_class"]["class 3"]
     assert {row["chosen"] for row in rows} == {"best of sweep", "fixed"}
+
+
+def test_workers_do_not_wait_for_threads_that_they_have_not_got(folder: Path) -> None:
+    """OpenCV's threads do not survive a fork; a process that has used them must be able to evaluate."""
+    script = (
+        "import cv2, numpy as np\n"
+        "from harness import evaluation\n"
+        "from harness.cli import main\n"
+        "evaluation._CHUNK = 1\n"
+        "cv2.setNumThreads(3)\n"
+        "cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (0, 0), 9)\n"
+        "main()\n"
+    )
+    given = ("--masks", folder / "masks", "--ground-truth", folder / "truth", "--classes", CLASSES)
+    line = [sys.executable, "-c", script, "evaluate", *map(str, given), "--workers", "2"]
+    subprocess.run(line, check=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def _remove(folder: Path) -> None:
