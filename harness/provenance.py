@@ -32,6 +32,7 @@ def new_record(prepared: Prepared) -> RunRecord:
         dataset=DatasetRecord(
             name=prepared.dataset.name,
             fingerprint=prepared.fingerprint,
+            split_fingerprints={split: prepared.dataset.fingerprint([split]) for split in prepared.ids},
             official=prepared.dataset.official,
             images={split: len(ids) for split, ids in prepared.ids.items()},
             split_sizes={split: len(prepared.dataset.ids(split)) for split in prepared.ids},
@@ -42,6 +43,7 @@ def new_record(prepared: Prepared) -> RunRecord:
         seed=options.seed,
         limit=options.limit,
         smoke=options.smoke,
+        gpus=prepared.gpus,
         code=CodeRecord(
             version=__version__,
             commit=git.commit if git else None,

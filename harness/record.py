@@ -24,6 +24,9 @@ class DatasetRecord(BaseModel):
 
     name: str
     fingerprint: str = Field(description="content hash over lists, image-level labels and masks")
+    split_fingerprints: dict[str, str] = Field(
+        {}, description="the same of each split alone, for comparing runs that use other splits besides"
+    )
     official: bool = Field(description="whether this is the official, complete dataset")
     images: dict[str, int] = Field(description="images used per split")
     split_sizes: dict[str, int] = Field(description="images in the dataset's own lists")
@@ -89,6 +92,7 @@ class RunRecord(BaseModel):
     seed: int
     limit: int | None = Field(None, description="images per split, if shortened")
     smoke: bool = False
+    gpus: int | None = Field(None, description="GPUs that each stage was given")
     code: CodeRecord
     environment: EnvironmentRecord
     hardware: Hardware

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.record import RunRecord
+from harness.record import DatasetRecord, RunRecord
 from harness.report import Metric
 from leaderboard.board import Column, column_of, sort_columns
 
@@ -129,9 +129,8 @@ def _unfair_data(runs: Sequence[RunRecord]) -> Iterable[str]:
     datasets = [run.dataset for run in runs]
     if len({dataset.name for dataset in datasets}) > 1:
         yield f"other datasets: {' against '.join(dataset.name for dataset in datasets)}"
-    elif len({dataset.fingerprint for dataset in datasets}) > 1:
-        prints = " against ".join(dataset.fingerprint[:8] for dataset in datasets)
-        yield f"other data: fingerprint {prints}"
+    else:
+        yield from _unfair_fingerprints(datasets)
     for split in sorted({split for dataset in datasets for split in dataset.images}):
         counts = [dataset.images.get(split) for dataset in datasets]
         if len({count for count in counts if count is not None}) > 1:
@@ -139,6 +138,18 @@ def _unfair_data(runs: Sequence[RunRecord]) -> Iterable[str]:
     marks = [", ".join(run.marks) or "full run" for run in runs]
     if len(set(marks)) > 1:
         yield f"other kinds of run: {' against '.join(marks)}"
+
+
+def _unfair_fingerprints(datasets: Sequence[DatasetRecord]) -> Iterable[str]:
+    """Other data in what all runs use; records of before hold one fingerprint of all their splits."""
+    shared = set.intersection(*({*dataset.split_fingerprints} for dataset in datasets))
+    for split in sorted(shared):
+        prints = [dataset.split_fingerprints[split] for dataset in datasets]
+        if len(set(prints)) > 1:
+            yield f"other data in {split}: fingerprint {' against '.join(name[:8] for name in prints)}"
+    if not shared and len({dataset.fingerprint for dataset in datasets}) > 1:
+        prints = [dataset.fingerprint for dataset in datasets]
+        yield f"other data: fingerprint {' against '.join(name[:8] for name in prints)}"
 
 
 def _unfair_protocols(numbers: Iterable[NumberComparison]) -> Iterable[str]:

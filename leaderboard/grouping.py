@@ -38,7 +38,7 @@ def setup_of(record: RunRecord) -> Setup:
         method=record.method,
         variant=record.variant or "",
         config=_short_hash([record.config, record.overrides]),
-        data=_short_hash([record.dataset.fingerprint, record.dataset.images, imported]),
+        data=_short_hash([record.dataset.fingerprint, record.dataset.images, record.auxiliary, imported]),
         weights=_short_hash(weights) if weights else "none",
         code=record.code.source_hash[:8],
         marks=tuple(record.marks),

@@ -93,6 +93,15 @@ def test_what_makes_a_comparison_unfair_is_said_before_any_number(other: RunReco
     assert text.index(reason) < text.index("mIoU (%)")
 
 
+@pytest.mark.parametrize(
+    ("train", "unfair"), [("t0", ()), ("t1", ("other data in train: fingerprint t0 against t1",))]
+)
+def test_data_are_the_same_when_the_splits_that_both_use_are(train: str, unfair: tuple[str, ...]) -> None:
+    whole = {"fingerprint": "f0", "split_fingerprints": {"train": "t0", "val": "v0"}}
+    part = {"fingerprint": "f1", "split_fingerprints": {"train": train}}
+    assert compare([run(seg(0.5), dataset=whole), run(seg(0.5), dataset=part)]).unfair == unfair
+
+
 def test_the_method_s_own_inference_is_no_other_protocol() -> None:
     assert (
         compare([run(seg(0.5)), run(other_protocol(details={"refiner": {"type": "DenseCRF"}}))]).unfair == ()
