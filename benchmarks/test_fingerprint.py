@@ -7,52 +7,24 @@ the right sizes, of which a fingerprint reads headers and ends only.
 
 from __future__ import annotations
 
-import io
-import os
-import tarfile
 from itertools import count
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from harness.data.fingerprint import whole
 from harness.data.voc import VOC
+from tests.voc_labels import LABELS, make_labelled_voc
 
-SHARED = Path(os.environ.get("HARNESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 SPLITS = ("train_aug", "val")
-LONG_AGO = 1_300_000_000  # seconds; a time at which the files were settled
 
-pytestmark = pytest.mark.skipif(
-    not (SHARED / "data" / "voc2012-labels.tar").is_file(), reason="the masks of VOC 2012 are not here"
-)
+pytestmark = pytest.mark.skipif(not LABELS.is_file(), reason="the masks of VOC 2012 are not here")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """VOC 2012 at full size, but for what photographs show."""
-    root = tmp_path_factory.mktemp("data") / "VOC2012"
-    for folder in ("JPEGImages", "Annotations", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True)
-    with tarfile.open(SHARED / "data" / "voc2012-labels.tar") as archive:
-        archive.extractall(root, filter="data")
-    (root / "SegmentationClass").symlink_to("SegmentationClassAug")
-    for split in SPLITS:
-        names = (SHARED / "data" / "lists" / "voc" / f"{split}.txt").read_bytes()
-        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_bytes(names)
-    blank: dict[tuple[int, int], bytes] = {}
-    for mask in (root / "SegmentationClassAug").iterdir():
-        with Image.open(mask) as image:
-            size = image.size
-        if size not in blank:
-            Image.new("RGB", size).save(buffer := io.BytesIO(), "JPEG")
-            blank[size] = buffer.getvalue()
-        annotation = "<annotation><object><name>person</name></object></annotation>"
-        (root / "JPEGImages" / f"{mask.stem}.jpg").write_bytes(blank[size])
-        (root / "Annotations" / f"{mask.stem}.xml").write_text(annotation)
-    for path in root.rglob("*.*"):
-        os.utime(path, (LONG_AGO, LONG_AGO))
-    return root
+    return make_labelled_voc(tmp_path_factory.mktemp("data"))
 
 
 def masks_only(root: Path, cache: Path) -> list[str]:

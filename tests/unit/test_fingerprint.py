@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +121,72 @@ def test_store_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     facts = FileFacts(tmp_path, tmp_path / "file" / "store")
     assert facts.learn("size", [tmp_path / "a"], counting([])) == [2]
+
+
+def test_a_file_that_changed_in_the_tick_in_which_it_was_read_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    soon = time.time_ns() + 3600 * 10**9  # a loaded machine must not outlive the tick
+    values = []
+    for content in (b"xy", b"yx"):
+        path.write_bytes(content)
+        os.utime(path, ns=(soon, soon))
+        facts = FileFacts(tmp_path, tmp_path / "store")
+        values += facts.learn("content", [path], lambda path: path.read_text())
+    assert values == ["xy", "yx"]
+
+
+def settled(tmp_path: Path, count: int) -> list[Path]:
+    paths = [tmp_path / f"{i}" for i in range(count)]
+    for path in paths:
+        path.touch()
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
+    return paths
+
+
+def test_processes_that_share_a_store_keep_what_each_learned(tmp_path: Path) -> None:
+    paths = settled(tmp_path, 4)
+    one, other = FileFacts(tmp_path, tmp_path / "store"), FileFacts(tmp_path, tmp_path / "store")
+    for facts, learned in ((one, paths[:1]), (other, paths[1:2]), (one, paths[2:3]), (other, paths[3:])):
+        facts.learn("size", learned, counting([]))
+    calls: list[Path] = []
+    FileFacts(tmp_path, tmp_path / "store").learn("size", paths, counting(calls))
+    assert calls == []
+
+
+def test_stores_of_many_processes_stay_readable(tmp_path: Path) -> None:
+    paths = settled(tmp_path, 64)
+
+    def work(start: int) -> list[int]:
+        return [
+            value
+            for path in paths[start:] + paths[:start]
+            for value in FileFacts(tmp_path, tmp_path / "store").learn("size", [path], counting([]))
+        ]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(values == [0] * 64 for values in pool.map(work, range(0, 64, 16)))
+    assert set(json.loads((tmp_path / "store" / "size.json").read_text())["facts"]) <= {
+        str(i) for i in range(64)
+    }
+
+
+def test_an_interrupted_check_keeps_what_it_learned(tmp_path: Path) -> None:
+    paths = settled(tmp_path, 300)
+
+    def stop(done: int, total: int) -> None:
+        if done >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FileFacts(tmp_path, tmp_path / "store").learn("size", paths, counting([]), stop)
+    calls: list[Path] = []
+    FileFacts(tmp_path, tmp_path / "store").learn("size", paths, counting(calls))
+    assert sorted(calls) == sorted(paths[128:])
+
+
+def test_a_missing_file_that_all_need_is_told_once(tmp_path: Path) -> None:
+    def learn(path: Path) -> int:
+        raise InputError("there is no file of labels")
+
+    with pytest.raises(InputError, match=r"^there is no file of labels$"):
+        FileFacts(tmp_path, tmp_path / "store").learn("labels", settled(tmp_path, 5), learn)
