@@ -115,7 +115,8 @@ class Gallery:
         if stage.type != "evaluate" or place.is_absolute() or ".." in place.parts:
             return None
         folder = self._work / place / "files" / FOLDER
-        return folder if _inside(folder, self._work / place) else None
+        # What a foreign stage left may be a link to anywhere.
+        return folder if folder.resolve().is_relative_to((self._work / place).resolve()) else None
 
     def _index(self, folder: Path) -> ExampleIndex | None:
         path = folder / "index.json"
@@ -124,7 +125,7 @@ class Gallery:
         return self._indexes[path]
 
     def _read_index(self, path: Path) -> ExampleIndex | None:
-        if not path.is_file() or not _inside(path, path.parent):
+        if path.is_symlink() or not path.is_file():
             return None
         try:
             return ExampleIndex.model_validate_json(path.read_bytes())
@@ -136,7 +137,7 @@ class Gallery:
     def _take(self, folder: Path, name: str, caption: str, *, labels: bool) -> Picture | None:
         """Copy a picture into the site if it is one."""
         path = folder / name
-        if not _NAME.fullmatch(name) or not path.is_file() or not _inside(path, folder):
+        if not _NAME.fullmatch(name) or path.is_symlink() or not path.is_file():
             return None
         try:
             if path.stat().st_size > _LARGEST:
@@ -153,8 +154,3 @@ class Gallery:
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(content)
         return Picture(place, caption, width, height, labels)
-
-
-def _inside(path: Path, folder: Path) -> bool:
-    """Whether a path is in a folder, links followed; what a foreign stage left may be a link to anywhere."""
-    return path.resolve().is_relative_to(folder.resolve())

@@ -115,11 +115,14 @@ const Charts = (() => {
 
   const diamond = (x, y, r) => `M${x} ${y - r}L${x + r} ${y}L${x} ${y + r}L${x - r} ${y}Z`;
 
-  /* Names beside points where they hide neither a point nor another name. */
-  const placeNames = (points, { svg, box, toX, toY }) => {
+  /* Names beside points where they hide no point, no step of the front and no other name. */
+  const placeNames = (points, front, { svg, box, toX, toY }) => {
     const taken = points.map((point) => {
       const [x, y] = [toX(point.x), toY(point.y)];
       return [x - 6, y - 6, x + 6, y + 6];
+    });
+    front.slice(1).forEach((point, index) => {
+      taken.push([toX(point.x) - 1, toY(point.y), toX(point.x) + 1, toY(front[index].y)]);
     });
     for (const point of [...points].sort((a, b) => b.named - a.named || b.y - a.y)) {
       const width = point.label.length * 6.6;
@@ -188,7 +191,7 @@ const Charts = (() => {
         }
         chart.svg.append(link);
       }
-      placeNames(points, chart);
+      placeNames(points, front, chart);
       host.replaceChildren(chart.svg, readout);
     };
     if (!points.length) {
@@ -293,8 +296,9 @@ const Charts = (() => {
     onWidth(host, draw);
   };
 
-  /* rows: {label, href?, apart?, values: [fraction or null per class]}; rows apart are never the highest. */
-  const heatMap = (host, classes, rows, { caption, none }) => {
+  /* rows: {label, href?, apart?, values: [fraction or null per class]}; with `best` the highest of
+     each class is framed, which rows apart never are. */
+  const heatMap = (host, classes, rows, { caption, none, best = false }) => {
     if (!rows.length) {
       host.replaceChildren(html("p", { class: "empty" }, none));
       return;
@@ -314,7 +318,7 @@ const Charts = (() => {
           line.append(html("td", { class: "none", title: `${classes[index]}: not there` }, "–"));
           return;
         }
-        const top = ranked.length > 1 && !row.apart && read(value) === highest[index];
+        const top = best && ranked.length > 1 && !row.apart && read(value) === highest[index];
         const kind = `${value > STRONG ? "strong" : ""}${top ? " top" : ""}`.trim();
         const title = `${row.label}, ${classes[index]}: ${(100 * value).toFixed(1)} %${top ? ", the highest" : ""}`;
         const cell = html("td", { title, ...(kind && { class: kind }) }, String(read(value)));

@@ -107,6 +107,7 @@
         Charts.heatMap(box.querySelector(".heat"), data.classes, rows, {
           caption: `IoU per class of ${labels.get(classes.value)}, %`,
           none: "No run has this number, with these filters.",
+          best: true,
         });
       },
       curves: () => {
