@@ -19,6 +19,7 @@ _NEUTRAL = {
     ("train_dataloader", "num_workers"),
     ("train_cfg", "checkpoint_interval"),
     ("train_cfg", "log_interval"),
+    ("train_cfg", "log_to"),
 }
 
 

@@ -20,12 +20,16 @@ from harness.imported import import_stages, require_predictions
 from harness.plan import Ingredients, Plan, make_plan, order_stages, require_stages
 from harness.schema import MethodConfig, TrainStage
 from harness.source import source_hash
+from harness.training_logs import require_tools
 from harness.weights import ResolvedWeights, Weights
 
 SMOKE_IMAGES = 8
 _TICK = 3.0  # seconds between two lines about long work
 # The part of the engine that numbers come from; the rest only moves them.
-_STAGE_SOURCE = ("stages", "ops", "metrics", "data", "inference.py", "weights.py", "conversion.py")
+_STAGE_SOURCE = (
+    *("stages", "ops", "metrics", "data", "inference.py", "weights.py", "conversion.py"),
+    *("evaluation.py", "prediction_source.py", "npz.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class RunOptions:
     weights: Sequence[str] = ()
     auxiliary: Sequence[str] = ()
     use: Sequence[str] = ()
+    log_to: Sequence[str] = ()
     overrides: Sequence[Override] = ()
     timeout: float = 7 * 86400
     start: str | None = None
@@ -111,6 +116,8 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     weights = resolve_weights(config, options.weights)
     auxiliary = resolve_auxiliary(config, dataset, ids, options.auxiliary, say)
     environment = executor.environment(options.method)
+    where = f"the image {environment.image}" if environment.image else "this interpreter"
+    require_tools(config, options.log_to, environment.packages, where)
     fingerprint = dataset.fingerprint(splits)
     source = stage_source_hash()
     ingredients = Ingredients(

@@ -22,6 +22,14 @@ class DatasetRequest(BaseModel):
     ids: dict[str, list[str]] = Field(description="image ids per split that this stage may use")
 
 
+class RunLabel(BaseModel):
+    """Names for logs, which no output may depend on: another run may reuse it."""
+
+    run_id: str
+    method: str
+    variant: str | None = None
+
+
 class StageRequest(BaseModel):
     """The content of `stage.json`. Paths are absolute and the same inside and outside a container."""
 
@@ -42,5 +50,7 @@ class StageRequest(BaseModel):
     weights_layout: str | None = Field(None, description="converter for the weights file")
     seed: int = 0
     smoke: bool = False
+    run: RunLabel | None = Field(None, description="the run that it is started for; for logs only")
+    log_to: list[str] = Field([], description="tools that a training logs to, beside those of its config")
     workers: int = Field(1, ge=1, description="processes for work on the CPU")
     gpus: int = Field(0, ge=0, description="GPUs that the stage may use; they are numbered from 0")

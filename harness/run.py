@@ -27,7 +27,7 @@ from harness.record import (
     State,
 )
 from harness.report import read_report
-from harness.request import DatasetRequest, StageRequest
+from harness.request import DatasetRequest, RunLabel, StageRequest
 from harness.schema import TrainStage
 from harness.watch import Watch, duration
 from harness.weights import ResolvedWeights
@@ -208,6 +208,8 @@ class Run:
             weights_layout=weights.layout if weights else None,
             seed=prepared.options.seed,
             smoke=prepared.options.smoke,
+            run=RunLabel(run_id=self.record.run_id, method=self.record.method, variant=self.record.variant),
+            log_to=list(prepared.options.log_to),
             workers=cpu_workers(),
             gpus=prepared.gpus,
         )

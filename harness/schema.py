@@ -52,6 +52,9 @@ class TrainConfig(_Strict):
     checkpoint_interval: int = Field(200, ge=1, description="iterations between two points of resumption")
     keep_epochs: list[int] = Field([], description="epochs whose checkpoint is kept beside the last one")
     log_interval: int = Field(20, ge=1, description="iterations between two lines of the log")
+    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        ["tensorboard"], description="tools that get the curves; --log-to adds to them"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

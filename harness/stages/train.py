@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS, TRANSFORMS
 from torch.utils.data import DataLoader, default_collate
 
+from harness import schedules as _schedules  # noqa: F401  registers them
 from harness.artifact import Artifact
 from harness.conversion import CONVERTERS
 from harness.data import transforms as _transforms  # noqa: F401  registers them
@@ -22,6 +23,7 @@ from harness.monitor import Throughput
 from harness.schema import Init, TrainConfig, TrainStage, Weights
 from harness.stage import StageContext, StageResult
 from harness.stages.train_hooks import LossHistory, ResumePoints, StageProgress, latest_resume_point
+from harness.training_logs import log_config, remove_links, vis_backends
 from harness.weights import load_state
 
 SMOKE_BATCH, SMOKE_ITERATIONS = 2, 3
@@ -83,9 +85,10 @@ def run(context: StageContext) -> StageResult:
             ResumePoints(context.artifact, config.train_cfg, schedule.per_epoch),
         ):
             runner.register_hook(hook, priority="LOW")
+        log_config(runner.visualizer, context.request, context.artifact)
         _train(runner)
     save_model(model, context.artifact.files / "model.pth")
-    _keep_event_files(context)
+    _keep_logs(context)
     return StageResult(
         meta={
             "model": config.model,
@@ -199,7 +202,7 @@ def make_loader(
         batch_size=schedule.batch_size,
         sampler=PositionSampler(start * schedule.batch_size, schedule.iterations * schedule.batch_size),
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         # A loader seeds its processes with a random number; the model's stay those of an undisturbed run.
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
@@ -207,7 +210,7 @@ def make_loader(
     )
 
 
-def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         # Like torch's own: in a data loading process right into memory that is shared with the training.
         "inputs": default_collate([sample["inputs"] for sample in samples]),
@@ -244,7 +247,10 @@ def make_runner(
             "logger": {"type": "LoggerHook", "interval": config.train_cfg.log_interval},
         },
         log_processor={"by_epoch": False, "window_size": config.train_cfg.log_interval},
-        visualizer={"type": "Visualizer", "vis_backends": [{"type": "TensorboardVisBackend"}]},
+        visualizer={
+            "type": "Visualizer",
+            "vis_backends": vis_backends(context.request, context.artifact),
+        },
         env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
         randomness={"seed": context.request.seed},
         load_from=str(resume_from) if resume_from else None,
@@ -254,8 +260,9 @@ def make_runner(
     )
 
 
-def _keep_event_files(context: StageContext) -> None:
+def _keep_logs(context: StageContext) -> None:
     """Move TensorBoard's event files of this training from the resume state to the artifact."""
+    remove_links(context.artifact.files)
     target = context.artifact.files / "tensorboard"
     for source in context.artifact.state.rglob("events.out.tfevents.*"):
         target.mkdir(exist_ok=True)

@@ -46,6 +46,10 @@ def run(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A few iterations and images per stage, all else unabridged.")
     ] = False,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option("--log-to", metavar="TOOL", help="Log trainings to mlflow or wandb too; repeatable."),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Time limit of a stage in seconds.")] = 7 * 86400,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Do this stage and all after it again.")
@@ -77,6 +81,7 @@ def run(
         weights=weights or [],
         auxiliary=aux or [],
         use=use or [],
+        log_to=log_to or [],
         overrides=[parse_override(text) for text in set_ or []],
         timeout=timeout,
         start=from_,
