@@ -72,7 +72,7 @@ def check_images(dataset: Dataset, split: str, images: Sequence[ImageFact | Inpu
             continue
         path = dataset.image_path(image_id)
         if image.mode == "L" and not dataset.gray_images:
-            gray.append(f"the image {path} is gray, which no official one is: replace it unless it is meant")
+            gray.append(f"the image {path} is gray, which is unusual here: replace it unless it is meant")
         if image.orientation != 1:
             turned.append(
                 f"the image {path} has EXIF orientation {image.orientation}, which viewers and OpenCV apply "
