@@ -71,7 +71,10 @@ def _clear(folder: Path) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: name a folder for the site")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder} for the site: {error.strerror}") from error
     (folder / MARKER).write_text("made by harness leaderboard --format html\n", encoding="utf-8")
     for name in _MADE:
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -154,7 +157,7 @@ def _write_run(
     gallery: Gallery,
 ) -> None:
     place = folder / "runs" / folder_name(record.run_id)
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     # As `RunRecord.write`, but a site of many runs need not wait for the disk after each.
     text = to_json(record.model_dump(mode="json"), indent=1, inf_nan_mode="constants")
     (place / "record.json").write_bytes(text + b"\n")

@@ -112,12 +112,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     driver = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
     if not binary or not driver:
         pytest.skip("there is no Chromium with its driver: apt-get install chromium chromium-driver")
-    try:
-        started = Browser(binary, driver, tmp_path_factory.mktemp("profile"))
-    except WebDriverException as error:
-        pytest.skip(f"Chromium does not start here: {str(error.msg).splitlines()[0]}")
-    yield started
-    started.driver.quit()
+    with pytest.MonkeyPatch.context() as patch:
+        # Selenium talks to the driver over HTTP on this machine; a proxy for the world outside cannot help.
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "localhost,127.0.0.1")
+        try:
+            started = Browser(binary, driver, tmp_path_factory.mktemp("profile"))
+        except WebDriverException as error:
+            pytest.skip(f"Chromium does not start here: {str(error.msg).splitlines()[0]}")
+        yield started
+        started.driver.quit()
 
 
 @pytest.fixture(scope="module")

@@ -227,6 +227,8 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
     with pytest.raises(InputError, match="is a file: name a folder"):
         build(tmp_path / "thesis.tex", [])
+    with pytest.raises(InputError, match=r"cannot make the folder .*: Not a directory"):
+        build(tmp_path / "thesis.tex" / "site", [])
 
 
 def test_a_leaderboard_without_runs_is_a_page(tmp_path: Path) -> None:
