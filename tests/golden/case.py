@@ -11,6 +11,7 @@ import json
 import math
 import pkgutil
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,7 +72,7 @@ def fill_parameter(name: str, shape: list[int], override: Mapping[str, float] | 
     """
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
-    z = rng(name).standard_normal(shape).astype("float32")
+    z = _normals(name, tuple(shape)).copy()
     if name.endswith("running_var"):
         z = 1 + 0.1 * np.abs(z)
     elif name.endswith("running_mean"):
@@ -81,10 +82,30 @@ def fill_parameter(name: str, shape: list[int], override: Mapping[str, float] | 
     elif len(shape) == 1:
         z = 0.05 * z
     else:
-        z = z / np.sqrt(z.size / shape[0])
+        z /= np.sqrt(z.size / shape[0])
     if override:
         z = override.get("mul", 1.0) * z + override.get("add", 0.0)
     return torch.from_numpy(np.asarray(z, dtype="float32"))
+
+
+_KEPT_BYTES = 512 << 20  # a wide ResNet-38 with its heads
+_kept: OrderedDict[tuple[str, tuple[int, ...]], np.ndarray] = OrderedDict()
+
+
+def _normals(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal numbers of a name's stream; those last asked for are kept, as cases share large networks."""
+    found = _kept.pop((name, shape), None)
+    if found is None:
+        found = rng(name).standard_normal(shape).astype("float32")
+    _kept[name, shape] = found
+    while sum(array.nbytes for array in _kept.values()) > _KEPT_BYTES:
+        _kept.popitem(last=False)
+    return found
+
+
+def forget_tensors() -> None:
+    """Free what is kept for the next case."""
+    _kept.clear()
 
 
 def make_input(entry: Mapping[str, Any]) -> np.ndarray:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.golden import __main__ as runner
-from tests.golden.case import Case, load_adapters, load_cases, run_case
+from tests.golden.case import Case, forget_tensors, load_adapters, load_cases, run_case
 
 FILES = sorted(Path(__file__).parent.glob("*.json"))
 CASES = [case for path in FILES for case in load_cases(path)]
@@ -21,6 +22,13 @@ load_adapters()
 def one_thread() -> None:
     """Sums in one order (see `tests.golden.__main__`)."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def release_memory() -> Iterator[None]:
+    """Leave the rest of the suite its memory."""
+    yield
+    forget_tensors()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method}:{case.name}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,7 @@ from tests.golden.case import Case, adapter
 from tests.golden.training import shipped_optimizer
 
 BACKGROUND = 20
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 def with_background(labels: Tensor) -> Tensor:
@@ -57,17 +59,19 @@ def their_name(name: str) -> str:
     return name.removeprefix("backbone.").removeprefix("correlation.")
 
 
-def load_authors(network: HSC, case: Case) -> None:
-    """Load the case's state through the converter of authors' checkpoints, which hold no banks."""
+def on_meta(build: Callable[[], Module]) -> Module:
+    """A network without tensors: filling it with random numbers first would take seconds."""
+    with torch.device("meta"):
+        return build()
+
+
+def hsc_network(case: Case, **settings: Any) -> HSC:
+    """The case's network, through the converter of authors' checkpoints, which hold no banks."""
+    network = on_meta(lambda: HSC(20, {"type": "ResNet38"}, **settings))
     conversion = convert_authors(case.state())
     assert conversion.complete
-    network.load_state_dict(conversion.state | dict(network.banks()))
-
-
-def hsc_network(case: Case) -> HSC:
-    """The case's network."""
-    network = HSC(20, {"type": "ResNet38"})
-    load_authors(network, case)
+    banks = {name: torch.zeros(bank.shape) for name, bank in network.banks()}
+    network.load_state_dict(conversion.state | banks, assign=True)
     return network.eval()
 
 
@@ -108,8 +112,8 @@ def bottleneck(case: Case) -> dict[str, Any]:
 @adapter("resnet38.trunk", "resnet38.trunk_odd_size")
 @torch.no_grad()
 def trunk(case: Case) -> dict[str, Any]:
-    network = ResNet38().eval()
-    network.load_state_dict(case.state())
+    network = on_meta(ResNet38).eval()
+    network.load_state_dict(case.state(), assign=True)
     return network(case.tensors["x"])._asdict()
 
 
@@ -318,8 +322,8 @@ def ties_of(case: Case) -> dict[str, Any]:
 
 @adapter("loss.hsc_total")
 def loss_hsc_total(case: Case) -> dict[str, Any]:
-    with torch.device("meta"):
-        network = HSC(20, {"type": "ResNet38"}, background_score=case.config["bg_thres"])
+    score = case.config["bg_thres"]
+    network = on_meta(lambda: HSC(20, {"type": "ResNet38"}, background_score=score))
     for name in BANKS:
         setattr(network, name, torch.empty(getattr(network, name).shape))
     set_banks(network, case)
@@ -356,15 +360,13 @@ def recorded_labels(network: HSC) -> list[Tensor]:
 @adapter("train.one_step")
 def one_step(case: Case) -> dict[str, Any]:
     config, (image, saliency) = case.config, pair(case, "img", "saliency")
-    network = HSC(
-        20,
-        {"type": "ResNet38"},
+    network = hsc_network(
+        case,
         view_size=config["view2_size"],
         tau=config["tau"],
         alpha=config["alpha"],
         background_score=config["bg_thres"],
     )
-    load_authors(network, case)
     set_banks(network, case)
     network.top = RecordedTies(case)
     labels = recorded_labels(network)
@@ -394,11 +396,11 @@ def one_step(case: Case) -> dict[str, Any]:
 @adapter("seg.resnet101_stages")
 @torch.no_grad()
 def seg_resnet101_stages(case: Case) -> dict[str, Any]:
-    backbone = MODELS.build(RESNET101S)
+    backbone = on_meta(lambda: MODELS.build(RESNET101S))
     backbone.eval()  # returns nothing
     conversion = convert_resnet101s(case.state())
     assert conversion.complete
-    backbone.load_state_dict(conversion.state)
+    backbone.load_state_dict(conversion.state, assign=True)
     return {f"layer{i}": y for i, y in enumerate(backbone(case.tensors["x"]), start=1)}
 
 
@@ -406,14 +408,16 @@ def segmentation_network(case: Case, **backbone: Any) -> DeepLabASPP | DeepLabLa
     """The case's network, loaded through the converter of authors' checkpoints."""
     kind = DeepLabASPP if case.config["model"] == "deeplabv2" else DeepLabLargeFOV
     wide = case.config["backbone"] == "resnet38"
-    network = kind(
-        case.config["num_classes"],
-        {"type": "ResNet38", **backbone} if wide else RESNET101S,
-        momentum=case.config["bn_momentum_head"],
+    network = on_meta(
+        lambda: kind(
+            case.config["num_classes"],
+            {"type": "ResNet38", **backbone} if wide else RESNET101S,
+            momentum=case.config["bn_momentum_head"],
+        )
     )
     conversion = convert_segmentation(case.state())
     assert conversion.complete
-    network.load_state_dict(conversion.state)
+    network.load_state_dict(conversion.state, assign=True)
     return network.eval()
 
 
@@ -485,18 +489,17 @@ def seg_train_mode(case: Case) -> dict[str, Any]:
 @adapter("resnet38_cls.forward")
 @torch.no_grad()
 def resnet38_cls(case: Case) -> dict[str, Any]:
-    network = WideCAM(20, {"type": "ResNet38"}).eval()
+    network = on_meta(lambda: WideCAM(20, {"type": "ResNet38"})).eval()
     conversion = convert_classifier(case.state())
     assert conversion.complete
-    network.load_state_dict(conversion.state)
+    network.load_state_dict(conversion.state, assign=True)
     features = network.features(case.tensors["x"])
     return {"logits": network.image_logits(features), "cam": network.activation_maps(features)}
 
 
 @adapter("resnet38.trainable")
 def resnet38_trainable(case: Case) -> dict[str, Any]:
-    with torch.device("meta"):
-        network = HSC(20, {"type": "ResNet38"}).train()
+    network = on_meta(lambda: HSC(20, {"type": "ResNet38"})).train()
     parameters = {their_name(name): p for name, p in network.named_parameters()}
     effective = (torch.nn.Dropout2d, torch.nn.BatchNorm2d)
     return {

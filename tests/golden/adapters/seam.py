@@ -19,10 +19,11 @@ from tests.golden.case import Case, adapter
 @adapter("seam.network.forward")
 @torch.no_grad()
 def network_forward(case: Case) -> dict[str, Any]:
-    network = SEAM(20, {"type": "ResNet38"}).eval()
+    with torch.device("meta"):
+        network = SEAM(20, {"type": "ResNet38"}).eval()
     conversion = convert_authors(case.state())
     assert conversion.complete
-    network.load_state_dict(conversion.state)
+    network.load_state_dict(conversion.state, assign=True)
     cam, refined = network.view(case.tensors["x"])
     return {"cam": cam, "cam_rv": refined}
 
