@@ -88,7 +88,11 @@ def _verbs() -> dict[str, set[str]]:
     def visit(name: str, command: object) -> None:
         children = getattr(command, "commands", None)
         if children is None:
-            options = {option for parameter in command.params for option in parameter.opts}
+            options = {
+                option
+                for parameter in command.params
+                for option in (*parameter.opts, *parameter.secondary_opts)
+            }
             found[name] = {option for option in options if option.startswith("--")} | {"--help"}
         else:
             for child, sub in children.items():
