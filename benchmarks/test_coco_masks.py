@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import subprocess
@@ -105,7 +106,7 @@ def make_large_coco(root: Path) -> None:
     for subset, count in (("train2014", IMAGES), ("val2014", 1)):
         (root / subset).mkdir()
         for number in range(count):
-            os.link(photograph, root / subset / f"COCO_{subset}_{number:012d}.jpg")
+            (root / subset / f"COCO_{subset}_{number:012d}.jpg").symlink_to(photograph)
         path = root / "annotations" / f"instances_{subset}.json"
         path.parent.mkdir(exist_ok=True)
         with path.open("w") as file:
@@ -121,11 +122,8 @@ def large_instances(subset: str, images: int, annotations: int) -> Iterator[str]
         yield f'{", " if number else ""}{{"license": 5, "file_name": "{name}", "height": {SIZE[1]}, '
         yield f'"width": {SIZE[0]}, "date_captured": "2013-11-14 16:28:13", "id": {number}}}'
     yield '], "licenses": [], "annotations": ['
-    points = BYTES // ANNOTATIONS // 14  # bytes of two coordinates with their commas
-    polygons = [
-        ",".join(f"{draw.uniform(0, SIZE[0]):.2f},{draw.uniform(0, SIZE[1]):.2f}" for _ in range(points))
-        for _ in range(64)
-    ]
+    points = BYTES // ANNOTATIONS // 14  # about as many bytes per point
+    polygons = [disc(draw, points) for _ in range(64)]
     categories = list(LABEL_OF_CATEGORY)
     for number in range(annotations):
         yield f'{", " if number else ""}{{"segmentation": [[{draw.choice(polygons)}]], "area": 702.1, '
@@ -135,3 +133,10 @@ def large_instances(subset: str, images: int, annotations: int) -> Iterator[str]
         f'{{"id": {category}, "name": "{CLASSES[label]}"}}' for category, label in LABEL_OF_CATEGORY.items()
     )
     yield f'], "categories": [{", ".join(rows)}]}}'
+
+
+def disc(draw: random.Random, points: int) -> str:
+    """A round polygon somewhere in the photograph, as numbers with commas."""
+    x, y, radius = draw.uniform(10, SIZE[0] - 10), draw.uniform(10, SIZE[1] - 10), draw.uniform(2, 10)
+    turns = [2 * math.pi * point / points for point in range(points)]
+    return ",".join(f"{x + radius * math.cos(turn):.2f},{y + radius * math.sin(turn):.2f}" for turn in turns)
