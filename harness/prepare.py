@@ -116,8 +116,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     weights = resolve_weights(config, options.weights)
     auxiliary = resolve_auxiliary(config, dataset, ids, options.auxiliary, say)
     environment = executor.environment(options.method)
-    where = f"the image {environment.image}" if environment.image else "this interpreter"
-    require_tools(config, options.log_to, environment.packages, where)
+    require_tools(config, options.log_to, environment, options.work)
     fingerprint = dataset.fingerprint(splits)
     source = stage_source_hash()
     ingredients = Ingredients(

@@ -28,6 +28,7 @@ class RunLabel(BaseModel):
     run_id: str
     method: str
     variant: str | None = None
+    mlruns: Path | None = Field(None, description="MLflow's file store, for a training that logs to it")
 
 
 class StageRequest(BaseModel):

@@ -29,6 +29,7 @@ from harness.record import (
 from harness.report import read_report
 from harness.request import DatasetRequest, RunLabel, StageRequest
 from harness.schema import TrainStage
+from harness.training_logs import mlflow_store
 from harness.watch import Watch, duration
 from harness.weights import ResolvedWeights
 
@@ -208,7 +209,12 @@ class Run:
             weights_layout=weights.layout if weights else None,
             seed=prepared.options.seed,
             smoke=prepared.options.smoke,
-            run=RunLabel(run_id=self.record.run_id, method=self.record.method, variant=self.record.variant),
+            run=RunLabel(
+                run_id=self.record.run_id,
+                method=self.record.method,
+                variant=self.record.variant,
+                mlruns=mlflow_store(prepared.options.work),
+            ),
             log_to=list(prepared.options.log_to),
             workers=cpu_workers(),
             gpus=prepared.gpus,

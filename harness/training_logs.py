@@ -1,8 +1,8 @@
 """Where the curves of a training go: TensorBoard, Weights & Biases, MLflow, by mmengine's back ends.
 
-Without a word from the user nothing leaves the machine: MLflow writes a file store into the artifact, W&B an
-offline run. The tools' own variables say otherwise (`MLFLOW_TRACKING_URI`, `WANDB_MODE`), but for containers,
-which have no network.
+Without a word from the user nothing leaves the machine: MLflow writes to a file store in the work folder, and
+W&B writes an offline run into the artifact. The variables `MLFLOW_TRACKING_URI` and `WANDB_MODE` say
+otherwise.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifact import Artifact
 from harness.errors import InputError, nearest
+from harness.executors import Environment
 from harness.request import StageRequest
 from harness.schema import MethodConfig, TrainStage
 
@@ -26,24 +27,22 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
     "wandb": ("wandb",),
     "mlflow": ("mlflow", "mlflow-skinny"),
 }
-# Set where the user has not. MLflow 3 refuses a file store that was not asked for by this name.
+# Set where the user has not. MLflow 3 refuses file stores unless they are asked for by this name.
 _DEFAULTS = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_MODE": "offline"}
 _PROJECT = "wsss-harness"
 
 
-def require_tools(
-    config: MethodConfig, asked: Sequence[str], packages: Mapping[str, str], where: str
-) -> None:
-    """Check that the tools that trainings are to log to are there.
+def require_tools(config: MethodConfig, asked: Sequence[str], environment: Environment, work: Path) -> None:
+    """Check that trainings can log to what they are to log to.
 
     Args:
         config: whose trainings they are.
         asked: `--log-to`.
-        packages: what is installed where stages are executed.
-        where: that place, for the message.
+        environment: where stages are executed.
+        work: work folder of the run.
 
     Raises:
-        InputError: there is no such tool, or its package is missing.
+        InputError: there is no such tool, its package is missing, or MLflow would have nowhere to write to.
     """
     for name in asked:
         if name not in TOOLS:
@@ -51,18 +50,36 @@ def require_tools(
                 f"--log-to {name}: there is no such tool{nearest(name, TOOLS)}; "
                 f"the tools are {', '.join(TOOLS)}"
             )
-    configured = [
-        name
-        for stage in config.stages.values()
-        if isinstance(stage, TrainStage)
-        for name in stage.train_cfg.log_to
-    ]
-    for name in dict.fromkeys([*asked, *configured]):
-        if not any(package in packages for package in TOOLS[name]):
+    trainings = [stage for stage in config.stages.values() if isinstance(stage, TrainStage)]
+    tools = dict.fromkeys([*asked, *(name for stage in trainings for name in stage.train_cfg.log_to)])
+    for name in tools:
+        if not any(package in environment.packages for package in TOOLS[name]):
+            where = f"the image {environment.image}" if environment.image else "this interpreter"
             raise InputError(
                 f"trainings are to log to {name}, but {where} has no package {' or '.join(TOOLS[name])}: "
                 f"install it there (pip install {TOOLS[name][-1]}), or log to something else"
             )
+    if "mlflow" in tools:
+        _require_store(environment, work)
+
+
+def _require_store(environment: Environment, work: Path) -> None:
+    """MLflow reads and writes no run below a folder of this name, which it takes for one of its own."""
+    if environment.image:
+        raise InputError(
+            "trainings are to log to mlflow, but a container may write to its artifact only and has no "
+            "network: run with --executor local, or log to something else"
+        )
+    if "artifacts" in mlflow_store(work).parts and "MLFLOW_TRACKING_URI" not in os.environ:
+        raise InputError(
+            f"MLflow refuses its store {mlflow_store(work)}, because it lies in a folder named 'artifacts': "
+            "use another --work-dir, or set MLFLOW_TRACKING_URI"
+        )
+
+
+def mlflow_store(work: Path) -> Path:
+    """MLflow's file store of a work folder, shared by its runs."""
+    return work.resolve() / "mlruns"
 
 
 def vis_backends(request: StageRequest, artifact: Artifact) -> list[dict[str, Any]]:
@@ -118,7 +135,7 @@ def _tensorboard(request: StageRequest, artifact: Artifact) -> dict[str, Any]:
 def _mlflow(request: StageRequest, artifact: Artifact) -> dict[str, Any]:
     return {
         "type": "MLflowVisBackend",
-        "save_dir": str(artifact.files / "mlruns"),
+        "save_dir": str(request.run.mlruns if request.run and request.run.mlruns else artifact.state),
         "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI"),
         "exp_name": _experiment(request),
         "run_name": _name(request),

@@ -13,9 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from harness.artifact import Artifact
 from harness.config import find_config, load_config, parse_override
 from harness.errors import InputError
+from harness.executors import Environment
 from harness.plan import Ingredients, make_plan
 from harness.request import RunLabel
-from harness.training_logs import remove_links, require_tools, vis_backends
+from harness.training_logs import mlflow_store, remove_links, require_tools, vis_backends
 from tests.command import Command
 from tests.tiny_stages import TRAIN, request, run, same, weights_of
 
@@ -59,9 +60,10 @@ def test_mlflow_s_local_store_has_the_curves_and_says_what_they_are_of(
     from mlflow.tracking import MlflowClient
 
     monkeypatch.setenv("HOME", str(tmp_path))
-    folder = tmp_path / "cam"
-    run(folder, shapes_root, with_log_to("tensorboard"), run=LABEL, log_to=["mlflow"], seed=3)
-    client = MlflowClient(f"file://{folder / 'files' / 'mlruns'}")
+    folder, store = tmp_path / "artifacts" / "cam", mlflow_store(tmp_path)
+    label = LABEL.model_copy(update={"mlruns": store})
+    run(folder, shapes_root, TRAIN, run=label, log_to=["mlflow"], seed=3)
+    client = MlflowClient(f"file://{store}")
     (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
     assert experiment.name == "cam-shapes"
     (found,) = client.search_runs([experiment.experiment_id])
@@ -74,7 +76,6 @@ def test_mlflow_s_local_store_has_the_curves_and_says_what_they_are_of(
         assert [point.step for point in client.get_metric_history(found.info.run_id, name)] == [2, 4, 6]
     assert (folder / "files" / "tensorboard").is_dir()
     assert Artifact(folder).problem() is None
-    assert any(name.startswith("mlruns/") for name in Artifact(folder).manifest.files)
 
 
 def test_logging_changes_neither_weights_nor_keys(tmp_path: Path, shapes_root: Path) -> None:
@@ -135,35 +136,47 @@ def test_links_of_a_tool_do_not_stay(tmp_path: Path) -> None:
 CAM = find_config("cam", "shapes")
 
 
+def place(*packages: str, image: str | None = None) -> Environment:
+    """Where stages are executed, with these packages."""
+    versions = dict.fromkeys(("tensorboard", *packages), "1")
+    return Environment("local", "e0", image, None, None, "3.11", versions, "Linux")
+
+
 @pytest.mark.parametrize(
-    ("overrides", "asked", "packages", "message"),
+    ("overrides", "asked", "where", "message"),
     [
         (
             [],
             ["mlflow"],
-            {"tensorboard": "2"},
-            r"log to mlflow, but here has no package mlflow or mlflow-skinny",
+            place(),
+            r"this interpreter has no package mlflow or mlflow-skinny: install it there",
         ),
-        ([], ["wandb"], {"tensorboard": "2"}, r"install it there \(pip install wandb\)"),
-        (
-            ["stages.cam.train_cfg.log_to=['wandb']"],
-            [],
-            {"tensorboard": "2"},
-            "log to wandb, but here has no",
-        ),
-        ([], ["mlflo"], {}, r"--log-to mlflo: there is no such tool \(did you mean 'mlflow'\?\)"),
+        ([], ["wandb"], place(image="i:1"), r"the image i:1 has no package wandb: .* \(pip install wandb\)"),
+        (["stages.cam.train_cfg.log_to=['wandb']"], [], place(), "log to wandb, but this interpreter has no"),
+        ([], ["mlflo"], place(), r"--log-to mlflo: there is no such tool \(did you mean 'mlflow'\?\)"),
+        ([], ["mlflow"], place("mlflow", image="i:1"), "a container may write to its artifact only"),
     ],
 )
-def test_a_missing_tool_is_one_sentence_before_anything_runs(
-    overrides: list[str], asked: list[str], packages: dict[str, str], message: str
+def test_a_tool_that_cannot_be_had_is_one_sentence_before_anything_runs(
+    overrides: list[str], asked: list[str], where: Environment, message: str, tmp_path: Path
 ) -> None:
     config = load_config(CAM, [parse_override(text) for text in overrides])
     with pytest.raises(InputError, match=message):
-        require_tools(config, asked, packages, "here")
+        require_tools(config, asked, where, tmp_path)
 
 
-def test_any_package_that_brings_the_tool_will_do() -> None:
-    require_tools(load_config(CAM), ["mlflow"], {"tensorboard": "2", "mlflow-skinny": "3"}, "here")
+def test_a_store_that_mlflow_would_not_read_is_refused_unless_it_has_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, work = load_config(CAM), tmp_path / "artifacts" / "work"
+    with pytest.raises(InputError, match="because it lies in a folder named 'artifacts'"):
+        require_tools(config, ["mlflow"], place("mlflow"), work)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    require_tools(config, ["mlflow"], place("mlflow"), work)
+
+
+def test_any_package_that_brings_the_tool_will_do(tmp_path: Path) -> None:
+    require_tools(load_config(CAM), ["mlflow"], place("mlflow-skinny"), tmp_path)
 
 
 def test_the_command_refuses_an_unknown_tool(command: Command, shapes_root: Path, tmp_path: Path) -> None:
