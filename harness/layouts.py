@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from harness.data.palette import read_mask
 from harness.data.pickled_npy import MAX_BYTES, read_npy
 from harness.errors import InputError, nearest
+from harness.npz import read_npz
 
 Kind = Literal["cam", "scores", "masks"]
 Float32Array = NDArray[np.float32]
@@ -239,7 +239,8 @@ def _dictionary(path: Path, *, background: bool) -> ScoreMaps:
     shapes = {np.shape(found[key]) for key in keys}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2 or keys[0] < 0:
         raise InputError(f"{path} does not hold maps of one size (H, W) by class: write the file anew")
-    maps = np.stack([found[key] for key in keys]).astype(np.float32, copy=False)
+    maps = np.stack([found[key] for key in keys]) if len(keys) > 1 else np.asarray(found[keys[0]])[None]
+    maps = maps.astype(np.float32, copy=False)
     return ScoreMaps(np.array(keys, np.int64), _finite(path, maps))
 
 
@@ -255,12 +256,8 @@ def _array(path: Path) -> NDArray[Any]:
 def _npz(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of an archive that is not larger than it may be once it is unpacked."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            size = sum(entry.file_size for entry in archive.zip.infolist())
-            if size > MAX_BYTES:
-                raise InputError(f"{path} unpacks to {size} bytes, more than {MAX_BYTES}: it is refused")
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        return read_npz(path, max_bytes=MAX_BYTES)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as arrays ({error}): write the file anew") from error
 
 

@@ -12,12 +12,13 @@ import pickle
 import pickletools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Never
+from typing import IO, Any, Never, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InputError
+from harness.npz import read_header
 
 MAX_BYTES = 1 << 29  # of one file; 90 maps of 640 x 640 in float32 take 147 MB
 
@@ -30,6 +31,7 @@ _OPCODES = """
 """
 _ALLOWED = frozenset(_OPCODES.split())
 _DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+_LONG = 4096  # bytes
 _DEEPEST = 3  # dictionary, list, array
 
 
@@ -67,31 +69,46 @@ class _RefusedError(Exception):
 
 def _parse(content: bytes) -> Any:
     file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
     shape, _, dtype = read_header(file)
     if not dtype.hasobject:
         file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)
     if dtype != np.dtype(object) or shape != ():
         raise _RefusedError("an array of objects")
-    body = content[file.tell() :]
-    _check_opcodes(body)
-    found = _Unpickler(io.BytesIO(body), encoding="latin1").load()
+    start = file.tell()
+    _check_opcodes(content, start)
+    file.seek(start)
+    found = _Unpickler(file, encoding="latin1").load()
     if not isinstance(found, _Array):
         raise _RefusedError("no array")
     return _plain(found.item())
 
 
-def _check_opcodes(body: bytes) -> None:
-    for opcode, argument, _ in pickletools.genops(body):
+class _Opcodes:
+    """What `pickletools` reads a pickle from: of long arguments it gets a view, since copies take longest."""
+
+    def __init__(self, content: bytes, start: int) -> None:
+        self._content, self._view, self._place = content, memoryview(content), start
+
+    def tell(self) -> int:
+        return self._place
+
+    def read(self, size: int) -> bytes | memoryview:
+        found = self._view[self._place : self._place + size]
+        self._place += len(found)
+        return bytes(found) if len(found) < _LONG else found
+
+    def readline(self) -> bytes:
+        end = self._content.find(b"\n", self._place) + 1 or len(self._content)
+        return bytes(self.read(end - self._place))
+
+
+def _check_opcodes(content: bytes, start: int) -> None:
+    for opcode, argument, _ in pickletools.genops(cast(IO[bytes], _Opcodes(content, start))):
         if opcode.name not in _ALLOWED:
             raise _RefusedError(f"the pickle opcode {opcode.name}")
         # The unpickler allocates as many places as the highest number says.
-        if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(body):
+        if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(content):
             raise _RefusedError("a pickle with absurd numbers")
 
 
