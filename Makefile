@@ -1,4 +1,4 @@
-# make setup | run | test | lint | bench | lock | clean
+# make setup | run | test | check | lint | bench | baseline | lock | clean
 #
 #   METHOD=cam DATASET=shapes make run      ARGS="--smoke --seed 1" make run
 #   EXECUTOR=docker make run                in containers; the first time, their images are built (10 minutes)
@@ -19,7 +19,7 @@ PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-
 UV_LOCK := uv pip compile --quiet --no-config --no-header --no-annotate --universal --generate-hashes \
 	--python-version 3.11
 
-.PHONY: setup run test lint bench lock clean
+.PHONY: setup run test check lint bench baseline lock clean
 
 setup: .venv/installed
 
@@ -28,6 +28,23 @@ run: setup
 
 test: setup
 	.venv/bin/python -m pytest $(ARGS)
+
+# The regression check on a short recipe, and the baseline that it compares with (docs/regression.md).
+BASELINE := benchmarks/baselines/cam-shapes-check.json
+CHECKED := --method cam --dataset shapes --variant check --executor local
+
+check: setup
+	.venv/bin/harness run $(CHECKED) --work-dir work/check
+	.venv/bin/harness check --baseline $(BASELINE) --junit work/check/junit.xml \
+		--run "$$(ls -d work/check/runs/* | tail -n 1)" $(ARGS)
+
+baseline: setup
+	rm -rf work/baseline
+	for seed in 0 1 2 3 4 5 6 7; do \
+		.venv/bin/harness run $(CHECKED) --work-dir work/baseline --seed $$seed || exit; \
+	done
+	.venv/bin/harness check --update --baseline $(BASELINE) \
+		$$(printf -- '--run %s ' work/baseline/runs/*) $(ARGS)
 
 lint: setup
 	.venv/bin/ruff check .
