@@ -128,6 +128,7 @@ class Baseline(_Strict):
     limit: int | None
     smoke: bool
     weights: list[WeightsRecord]
+    auxiliary: dict[str, str] = Field({}, description="content hash of auxiliary maps by name")
     config: dict[str, Any] = Field(description="fully resolved, to name what differs")
     rule: Rule
     runs: list[BaselineRun] = Field(min_length=MIN_RUNS)

@@ -7,14 +7,17 @@ have changed, since that is one way to break it, and what changed is named.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from harness.errors import InputError
 from harness.hardware import Hardware
 from harness.record import RunRecord, WeightsRecord
+from harness.schema import MethodConfig
 from leaderboard.baseline import (
     Band,
     Baseline,
@@ -95,7 +98,7 @@ def check(baseline: Baseline, records: Sequence[RunRecord]) -> Check:
     for record in records:
         if reason := why_incomparable(baseline, record):
             raise InputError(f"run {record.run_id} cannot be compared with the baseline: {reason}")
-    _require_independent(records)
+    _require_repetitions(records)
     refusal = why_other_costs(baseline, records)
     return Check(
         run_ids=tuple(record.run_id for record in records),
@@ -121,6 +124,10 @@ def why_incomparable(baseline: Baseline, record: RunRecord) -> str | None:
             f"its data are not the baseline's (fingerprint {record.dataset.fingerprint}, "
             f"not {baseline.fingerprint}); run on the same data, or make a baseline for these"
         )
+    if imported := [stage.name for stage in record.stages if stage.state == "imported"]:
+        return f"its {', '.join(imported)} came from elsewhere (--use); run without"
+    if record.auxiliary != baseline.auxiliary:
+        return "its auxiliary maps are not the baseline's; name the same with --aux"
     weights, expected_weights = _weights(record.weights), _weights(baseline.weights)
     if weights != expected_weights:
         return (
@@ -164,10 +171,17 @@ def why_other_costs(baseline: Baseline, records: Sequence[RunRecord]) -> str | N
 def config_changes(baseline: Baseline, record: RunRecord) -> tuple[Difference, ...]:
     """What differs in the resolved config.
 
-    A setting that is empty on one side and unknown on the other is no difference, since schemas grow.
+    Settings that the schema has got since then are compared by their defaults.
     """
-    found = differences([baseline.config, record.config])
-    return tuple(change for change in found if not set(change.values) <= {"-", "[]", "{}"})
+    return tuple(differences([_completed(baseline.config), _completed(record.config)]))
+
+
+def _completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config with the defaults of the present schema, or as it is where the schema knows it no more."""
+    try:
+        return MethodConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config
 
 
 def _numbers(baseline: Baseline, records: Sequence[RunRecord]) -> Iterator[Finding]:
@@ -212,8 +226,14 @@ def _where(baseline: Baseline, records: Sequence[RunRecord]) -> str:
     return ", ".join(f"{name} {before.get(name, 0.0):.1f} s → {after[name]:.1f} s" for name in moved[:2])
 
 
-def _require_independent(records: Sequence[RunRecord]) -> None:
-    """Refuse runs that share a measured number: a mean over copies has not the band of a mean over runs."""
+def _require_repetitions(records: Sequence[RunRecord]) -> None:
+    """Refuse a mean over runs of different recipes, and one over copies, which has not the band of a mean."""
+    for record in records[1:]:
+        if (record.config, record.code.source_hash) != (records[0].config, records[0].code.source_hash):
+            raise InputError(
+                f"runs {records[0].run_id} and {record.run_id} are of different configs or code: "
+                "check each of them alone"
+            )
     seen: dict[tuple[str, float], str] = {}
     for record in records:
         for stage in record.stages:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import norm
 
+from harness.config import find_config, load_config
 from harness.errors import InputError
 from harness.record import RunRecord
 from leaderboard.baseline import Baseline, Rule, cost_band, half_width, number_band, read_baseline
@@ -200,12 +201,36 @@ def test_reused_stages_have_no_time() -> None:
         ({"state": "failed"}, "it is failed"),
         ({"dataset": {"name": "shapes"}}, "its dataset is shapes"),
         ({"dataset": {"fingerprint": "f1"}}, r"its data are not the baseline's \(fingerprint f1, not f0\)"),
+        ({"auxiliary": {"saliency": "h"}}, "its auxiliary maps are not the baseline's"),
         ({"weights": []}, "it started from the weights none, the baseline from resnet50 w0"),
     ],
 )
 def test_runs_that_mean_something_else_are_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         check(baseline(), [run(7, 0.5, **changes)])
+
+
+def test_a_run_that_took_a_stage_from_elsewhere_is_refused() -> None:
+    other = run(7, 0.5)
+    other.stages[0].state = "imported"
+    with pytest.raises(InputError, match="its cam came from elsewhere"):
+        check(baseline(), [other])
+
+
+def test_a_mean_is_over_one_recipe() -> None:
+    with pytest.raises(InputError, match="runs run-7 and run-8 are of different configs or code"):
+        check(baseline(), [run(7, 0.5), run(8, 0.5, config={"stages": {}})])
+
+
+def test_settings_that_the_schema_has_got_since_are_no_change() -> None:
+    now = load_config(find_config("cam", "shapes")).model_dump(mode="json")
+    then = json.loads(json.dumps(now))
+    del then["stages"]["cam"]["train_cfg"]["log_to"]
+    against = baseline(*(run(number, value, config=then) for number, value in enumerate(SEEDS)))
+    assert check(against, [run(7, 0.5, config=now)]).changes == ()
+    now["stages"]["cam"]["train_cfg"]["max_epochs"] = 1
+    (change,) = check(against, [run(7, 0.5, config=now)]).changes
+    assert (change.name, change.values) == ("stages.cam.train_cfg.max_epochs", ("4", "1"))
 
 
 def test_another_ground_truth_is_refused() -> None:
