@@ -77,13 +77,38 @@ def crf_from_labels(
     Raises:
         ValueError: fewer than two labels, or a label outside of their range.
     """
+    return _mean_field(image, _label_energy(labels, n_labels, gt_prob), parameters)
+
+
+def crfs_from_labels(
+    image: Image, maps: npt.NDArray[np.integer], n_labels: int, gt_prob: float, parameters: CRFParameters
+) -> Labels:
+    """`crf_from_labels` on several label maps of one image, whose kernels are built once.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        maps: (N, H, W) integers in [0, n_labels).
+        n_labels, gt_prob, parameters: as there.
+
+    Returns:
+        (N, H, W) int64 labels.
+
+    Raises:
+        ValueError: as there.
+    """
+    crf = _with_kernels(image, n_labels, parameters)
+    energies = (_label_energy(labels, n_labels, gt_prob) for labels in maps)
+    return np.stack([_marginals(crf, energy, parameters.iterations).argmax(axis=0) for energy in energies])
+
+
+def _label_energy(labels: npt.NDArray[np.integer], n_labels: int, gt_prob: float) -> npt.NDArray[np.floating]:
+    """Unary energy (n_labels, H, W) of a hard label map."""
     if n_labels < 2:
         raise ValueError(f"a CRF needs at least two labels, not {n_labels}")
     if labels.min() < 0 or labels.max() >= n_labels:
         raise ValueError(f"labels from {labels.min()} to {labels.max()} given, {n_labels} labels declared")
     given = labels[None] == np.arange(n_labels).reshape(-1, 1, 1)
-    unary = np.where(given, -np.log(gt_prob), -np.log((1 - gt_prob) / (n_labels - 1)))
-    return _mean_field(image, unary, parameters)
+    return np.where(given, -np.log(gt_prob), -np.log((1 - gt_prob) / (n_labels - 1)))
 
 
 def crf_from_probabilities(
@@ -108,9 +133,15 @@ def _mean_field(
     """Mean-field inference from a unary energy (C, H, W)."""
     if image.shape[:2] != unary.shape[1:]:
         raise ValueError(f"the image is {image.shape[:2]}, its unary energy {unary.shape[1:]}")
-    classes, height, width = unary.shape
+    crf = _with_kernels(image, len(unary), parameters)
+    probability = _marginals(crf, unary, parameters.iterations)
+    return probability.argmax(axis=0), probability
+
+
+def _with_kernels(image: Image, classes: int, parameters: CRFParameters) -> DenseCRF2D:
+    """Return a CRF with the pairwise terms of an image, without a unary energy."""
+    height, width = image.shape[:2]
     crf = DenseCRF2D(width, height, classes)
-    crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(classes, -1), dtype=np.float32))
     crf.addPairwiseGaussian(sxy=parameters.gaussian_sxy, compat=parameters.gaussian_compat)
     crf.addPairwiseBilateral(
         sxy=parameters.bilateral_sxy,
@@ -119,6 +150,10 @@ def _mean_field(
         rgbim=np.require(image, dtype=np.uint8, requirements=["C", "W"]),
         compat=parameters.bilateral_compat,
     )
-    probability = np.asarray(crf.inference(parameters.iterations), dtype=np.float32)
-    probability = probability.reshape(classes, height, width)
-    return probability.argmax(axis=0), probability
+    return crf
+
+
+def _marginals(crf: DenseCRF2D, unary: npt.NDArray[np.floating], iterations: int) -> Floats:
+    """Marginals (C, H, W) for a unary energy (C, H, W), which replaces the one before."""
+    crf.setUnaryEnergy(np.ascontiguousarray(unary.reshape(len(unary), -1), dtype=np.float32))
+    return np.asarray(crf.inference(iterations), dtype=np.float32).reshape(unary.shape)

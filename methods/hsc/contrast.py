@@ -166,7 +166,7 @@ def class_contrast(
         for bank in at_turn  # of the same view ("own") and of the other one ("mutual")
     )
     updated = tuple(bank.index_copy(0, present, rows) for bank, rows in zip(banks, new_rows, strict=True))
-    return Term(WEIGHT * total / (len(present) * 4), updated)
+    return Term(WEIGHT * total / (max(len(present), 1) * 4), updated)
 
 
 def _banks_at_turn(bank: Tensor, rows: Tensor, present: Tensor) -> Tensor:

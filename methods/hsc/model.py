@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.conversion import Conversion
 from methods.eps.model import EPS
 from methods.hsc import contrast
-from methods.hsc.label_crf import refine_labels
+from methods.hsc.label_crf import LABEL_CRFS, Pending
 from methods.modules.conversion import account, expected_state, strip_module_prefix
 from methods.modules.equivariance import (
     PixelCorrelation,
@@ -22,6 +22,7 @@ from methods.modules.equivariance import (
     resize,
 )
 from methods.modules.resnet38 import ResNet38
+from methods.modules.whole_batch import whole_batch
 
 
 class Maps(NamedTuple):
@@ -53,6 +54,11 @@ class HSC(EPS):
         ecr_bg_first_quirk: let the channels 1 to K - 1 compete in the targets of ECR, as the release does,
             whose routine was made for background first; else the foreground classes.
         roi_norm_dim: see `contrast.roi_contrast`.
+        sal_on_refined: give the refined CAMs to the saliency loss, too, where every class counts as
+            background (see `saliency_loss`).
+        label_crf: on the pseudo labels: `lattice` as released, on the CPU, or `exact`, on the model's device.
+        top_loss, top_update: see `contrast.class_contrast`.
+        pixel_channels, region_channels: widths of the two projections.
     """
 
     def __init__(
@@ -66,30 +72,45 @@ class HSC(EPS):
         background_score: float = 0.10,
         ecr_bg_first_quirk: bool = True,
         roi_norm_dim: int = 3,
+        sal_on_refined: bool = True,
+        label_crf: Literal["lattice", "exact"] = "lattice",
+        top_loss: int = 128,
+        top_update: int = 16,
+        pixel_channels: int = 128,
+        region_channels: int = 256,
     ) -> None:
         super().__init__(num_classes, backbone, tau=tau, alpha=alpha)
         self.view_size = view_size
         self.background_score = background_score
         self.ecr_passing = 0 if ecr_bg_first_quirk else num_classes
         self.roi_norm_dim = roi_norm_dim
+        self.top_loss, self.top_update = top_loss, top_update
+        self.sal_on_refined = sal_on_refined
         self.top = contrast.top_positions
-        self.refine_labels = refine_labels
+        self.label_crf = LABEL_CRFS[label_crf]
         width, channels = self.backbone.out_channels, num_classes + 1
         self.correlation = PixelCorrelation(
             self.backbone.conv4_channels, self.backbone.conv5_channels, background=num_classes
         )
-        self.proj_fc = nn.Conv2d(width, 128, 1, bias=False)
+        self.proj_fc = nn.Conv2d(width, pixel_channels, 1, bias=False)
         self.extra_F = nn.Sequential(
-            nn.Conv2d(width, 256, 3, padding=1), nn.BatchNorm2d(256), nn.ReLU(), nn.Conv2d(256, 256, 1)
+            nn.Conv2d(width, region_channels, 3, padding=1),
+            nn.BatchNorm2d(region_channels),
+            nn.ReLU(),
+            nn.Conv2d(region_channels, region_channels, 1),
         )
         # The release freezes every norm, this new one too: it stays what it is before the first step.
         self.extra_F[1].requires_grad_(False)
         nn.init.xavier_uniform_(self.proj_fc.weight)
-        self._make_banks(channels)
+        self._make_banks(
+            regions=(2, region_channels),
+            classes=(channels, region_channels),
+            pixels=(channels, pixel_channels),
+        )
 
-    def _make_banks(self, channels: int) -> None:
+    def _make_banks(self, **shapes: tuple[int, int]) -> None:
         """Prototypes of both views start from noise; a checkpoint holds them, the release's does not."""
-        for name, shape in (("regions", (2, 256)), ("classes", (channels, 256)), ("pixels", (channels, 128))):
+        for name, shape in shapes.items():
             for view in (1, 2):
                 self.register_buffer(f"bank_{name}_{view}", torch.randn(shape))
 
@@ -131,12 +152,14 @@ class HSC(EPS):
         saliencies = (saliency, resize(saliency, size))
         views = (self.maps(images[0]), self.maps(images[1]))
         present = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
-        return {
+        cams, pending = self.propose(views, images[1], present)
+        # A GPU has these to compute while the CRF keeps the CPU busy.
+        alone = {
             "loss_cls": self._classification(views, labels, present),
             "loss_sal": self._saliencies(views, saliencies, labels),
             **self._equivariance(views, present),
-            **self.contrast(views, images[1], present),
         }
+        return alone | self.contrast(views, cams, pending(), present)
 
     def _classification(self, views: tuple[Maps, Maps], labels: Tensor, present: Tensor) -> Tensor:
         total = torch.zeros((), device=labels.device)
@@ -151,7 +174,7 @@ class HSC(EPS):
     ) -> Tensor:
         total = torch.zeros((), device=labels.device)
         for view, saliency in zip(views, saliencies, strict=True):
-            for cam in (view.cam, view.refined):
+            for cam in (view.cam, view.refined) if self.sal_on_refined else (view.cam,):
                 total = total + self.saliency(cam, saliency, labels)
         return total / 2
 
@@ -166,23 +189,43 @@ class HSC(EPS):
         )
         return {"loss_er": losses.er, "loss_ecr": losses.ecr}
 
-    def contrast(self, views: tuple[Maps, Maps], image: Tensor, present: Tensor) -> dict[str, Tensor]:
-        """The contrastive terms on the second view's grid; updates the banks.
+    @torch.no_grad()
+    def propose(
+        self, views: tuple[Maps, Maps], image: Tensor, present: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Pending]:
+        """Normalised CAMs (n, K, h, w) of both views on the second one's grid, and their pseudo labels to be.
 
         Args:
             views: maps of both views.
-            image: the second view (n, 3, h, w), for the CRF.
+            image: the second view (n, 3, H, W), for the CRF.
             present: (n, K) multi-hot, background set.
         """
         size = views[1].refined.shape[-2:]
-        with torch.no_grad():
-            cams = tuple(
-                contrast.normalise_cam(resize(view.refined, size), self.background_score) for view in views
-            )
-            proposed = torch.stack([contrast.pseudo_labels(cam, present) for cam in cams])
-            labels = tuple(self.refine_labels(resize(image, size), proposed, self.num_classes + 1))
-        regions = tuple(resize(view.regions, size) for view in views)
-        pixels = tuple(resize(view.pixels, size) for view in views)
+        first, second = (
+            contrast.normalise_cam(resize(view.refined, size), self.background_score) for view in views
+        )
+        labels = torch.stack([contrast.pseudo_labels(cam, present) for cam in (first, second)])
+        return (first, second), self.label_crf(resize(image, size), labels, self.num_classes + 1)
+
+    def contrast(
+        self, views: tuple[Maps, Maps], cams: tuple[Tensor, Tensor], labels: Tensor, present: Tensor
+    ) -> dict[str, Tensor]:
+        """The contrastive terms on the second view's grid, over all processes' batches; updates the banks.
+
+        Args:
+            views: maps of both views.
+            cams: (n, K, h, w) of `propose`.
+            labels: (2, n, h, w) pseudo labels of both views.
+            present: (n, K) multi-hot, background set.
+        """
+        size = cams[1].shape[-2:]
+        regions, pixels = (
+            tuple(whole_batch(resize(maps, size)) for maps in pair)
+            for pair in zip(*((view.regions, view.pixels) for view in views), strict=True)
+        )
+        cams = tuple(whole_batch(cam) for cam in cams)
+        labels = tuple(whole_batch(label) for label in labels)
+        present = whole_batch(present)
         terms = {
             "regions": contrast.roi_contrast(
                 regions,
@@ -191,7 +234,14 @@ class HSC(EPS):
                 background=self.num_classes,
                 norm_dim=self.roi_norm_dim,
             ),
-            "classes": contrast.class_contrast(regions, cams, present, self.bank("classes")),
+            "classes": contrast.class_contrast(
+                regions,
+                cams,
+                present,
+                self.bank("classes"),
+                top_loss=self.top_loss,
+                top_update=self.top_update,
+            ),
             "pixels": contrast.pixel_contrast(pixels, cams, labels, self.bank("pixels"), top=self.top),
         }
         for name, term in terms.items():

@@ -332,28 +332,30 @@ def loss_hsc_total(case: Case) -> dict[str, Any]:
     pixels1, regions1, pixels2, regions2 = leaves = with_gradients(case, *names)
     refined1, refined2 = pair(case, "cam_rv1", "cam_rv2")
     views = (Maps(refined1, refined1, pixels1, regions1), Maps(refined2, refined2, pixels2, regions2))
-    labels = recorded_labels(network)
-    terms = network.contrast(views, case.tensors["img2"], with_background(case.tensors["label"]))
+    present = with_background(case.tensors["label"])
+    cams, pending = network.propose(views, case.tensors["img2"], present)
+    labels = pending()
+    terms = network.contrast(views, cams, labels, present)
     sum(terms.values()).backward()
     return {
         **terms,
         **{f"grad_{name}": leaf.grad for name, leaf in zip(names, leaves, strict=True)},
-        **dict(zip(("pseudo_label_view1", "pseudo_label_view2"), labels[0], strict=True)),
+        **dict(zip(("pseudo_label_view1", "pseudo_label_view2"), labels, strict=True)),
         **new_banks(network),
         **ties_of(case),
     }
 
 
 def recorded_labels(network: HSC) -> list[Tensor]:
-    """A list that receives the pseudo labels after the CRF when the network computes its contrast."""
+    """A list that receives the pseudo labels after the CRF in a training step."""
     seen: list[Tensor] = []
-    refine = network.refine_labels
+    contrast_of = network.contrast
 
-    def record(*arguments: Any) -> Tensor:
-        seen.append(refine(*arguments))
-        return seen[-1]
+    def record(views: Any, cams: Any, labels: Tensor, present: Tensor) -> dict[str, Tensor]:
+        seen.append(labels)
+        return contrast_of(views, cams, labels, present)
 
-    network.refine_labels = record
+    network.contrast = record
     return seen
 
 
