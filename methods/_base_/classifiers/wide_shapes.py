@@ -1,0 +1,24 @@
+# What the CAM networks on a narrow "wide" ResNet-38 share on shapes: it starts from random weights, so its
+# norms learn and momentum is a real one.
+
+narrow_backbone = dict(type="ResNet38", base_channels=8, norm="batch", frozen_stages=0)
+
+narrow_sgd = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=True)
+
+narrow_transform = dict(type="LongSideCrop", long_side=(96, 160), crop=112)
+
+narrow_infer = dict(
+    type="infer",
+    split="train",
+    checkpoint="cam",
+    inference=dict(type="MultiScaleCAM", scales=(1.0, 1.5), flip_fusion="sum", high_res="direct"),
+)
+
+narrow_seeds = dict(
+    type="evaluate",
+    split="train",
+    scores="cam_scores",
+    number="seed",
+    threshold=0.3,
+    sweep=dict(start=0.0, stop=0.80, step=0.01),
+)

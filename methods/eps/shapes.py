@@ -1,0 +1,21 @@
+# EPS on shapes; saliency is computed with the pictures, errors included.
+_base_ = ["../_base_/pipelines/cam_deeplab_shapes.py", "../_base_/classifiers/wide_shapes.py"]
+title = "EPS"
+custom_imports = ["methods.eps", "methods.modules"]
+
+stages = dict(
+    cam=dict(
+        type="train",
+        split="train_aug",
+        labels="image",
+        auxiliary=["saliency"],
+        model=dict(type="EPS", num_classes=10, backbone=_base_.narrow_backbone, tau=0.4, alpha=0.5),
+        transform=_base_.narrow_transform,
+        train_dataloader=dict(batch_size=16),
+        optim_wrapper=dict(optimizer=_base_.narrow_sgd),
+        param_scheduler=dict(type="PolyLR", power=0.9),
+        train_cfg=dict(max_epochs=4),
+    ),
+    cam_scores=_base_.narrow_infer,
+    seeds=_base_.narrow_seeds,
+)

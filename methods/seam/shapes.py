@@ -1,0 +1,31 @@
+# SEAM on shapes: the losses of the paper on a narrow network, the second view half as large as the first.
+_base_ = ["../_base_/pipelines/cam_deeplab_shapes.py", "../_base_/classifiers/wide_shapes.py"]
+title = "SEAM"
+custom_imports = ["methods.seam", "methods.modules"]
+
+stages = dict(
+    cam=dict(
+        type="train",
+        split="train_aug",
+        labels="image",
+        model=dict(type="SEAM", num_classes=10, backbone=_base_.narrow_backbone, view_scale=0.5),
+        transform=_base_.narrow_transform,
+        train_dataloader=dict(batch_size=16),
+        optim_wrapper=dict(optimizer=_base_.narrow_sgd),
+        param_scheduler=dict(type="PolyLR", power=0.9),
+        train_cfg=dict(max_epochs=4),
+    ),
+    cam_scores=dict(
+        type="infer",
+        split="train",
+        checkpoint="cam",
+        inference=dict(
+            type="MultiScaleCAM",
+            scales=(1.0, 1.5),
+            flip_fusion="sum",
+            high_res="direct",
+            normalisation="min_max",
+        ),
+    ),
+    seeds=_base_.narrow_seeds,
+)
