@@ -55,7 +55,7 @@ def check_package(
         package: a tar archive, compressed or not, or a folder: the one that holds `results`, or one of those
             below it.
         ids: the images that it must have; None for the official ones, known by number and hash only.
-        size_of: (H, W) of an image; None where the images are not there.
+        size_of: (H, W) of one of `ids`; None where the images are not there.
         progress: told (done, total) images.
 
     Raises:
@@ -64,7 +64,7 @@ def check_package(
     problems: list[Problem] = []
     found: Counter[str] = Counter()
     competitions: set[str] = set()
-    expected = IMAGES if ids is None else len(ids)
+    expected, wanted = IMAGES if ids is None else len(ids), frozenset(ids or ())
     for member in _members(package):
         path = PurePosixPath(member.name)
         folder = path.parent.name
@@ -73,8 +73,7 @@ def check_package(
             continue
         competitions.add(folder)
         found[path.stem] += 1
-        known = ids is None or path.stem in ids
-        size = size_of(path.stem) if size_of and known else None
+        size = size_of(path.stem) if size_of and path.stem in wanted else None
         problems += (Problem(kind, member.name) for kind in _mask_problems(member.content, size))
         progress(min(sum(found.values()), expected), expected)
     if len(competitions) > 1:
@@ -124,7 +123,8 @@ def _mask_problems(content: bytes | None, size: tuple[int, int] | None) -> Itera
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         yield "is broken"
         return
-    if palette[: 3 * CLASSES] != voc_palette()[:CLASSES].ravel().tolist():
+    needed = 3 * min(int(mask.max(initial=0)) + 1, CLASSES)  # unused colours may be left out
+    if palette[:needed] != voc_palette().ravel().tolist()[:needed]:
         yield "has not VOC's colour map"
     if (mask == IGNORE).any():
         yield f"holds label {IGNORE} (undecided), which a prediction must not"

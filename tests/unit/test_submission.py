@@ -131,6 +131,14 @@ def test_a_package_without_fault_has_no_problem(tmp_path: Path) -> None:
     assert problems(pack(tmp_path / "dots.tar", {f"./{n}": c for n, c in whole().items()})) == set()
 
 
+def test_colours_that_no_pixel_has_may_be_left_out(tmp_path: Path) -> None:
+    name = name_of(TEST_IDS[0])
+    files = whole() | {name: png(mask_of(15), palette=voc_palette()[:21])}
+    assert problems(pack(tmp_path / "p.tar", files)) == set()
+    files[name] = png(mask_of(20), palette=voc_palette()[:20])
+    assert problems(pack(tmp_path / "short.tar", files)) == {("has not VOC's colour map", name)}
+
+
 @pytest.mark.parametrize("below", ["", "results", "results/VOC2012/Segmentation/comp6_test_cls"])
 def test_a_folder_is_a_package_from_wherever_it_is_named(tmp_path: Path, below: str) -> None:
     for name, content in whole().items():
