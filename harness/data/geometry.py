@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,21 +23,48 @@ class Offsets(NamedTuple):
     vertical: int
 
 
-class Geometry(Protocol):
+class Square(NamedTuple):
+    """Stored pixels of a sample, a quarter of the bytes that a network's input takes.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB.
+        rows, columns: where the image is; around it the network's input is 0, which is the mean colour.
+    """
+
+    pixels: Uint8Array
+    rows: slice
+    columns: slice
+
+    def to_float(self, to_float: ToFloat) -> Float32Array:
+        """Return the network's input, (3, h, w) float32."""
+        sample = np.zeros((3, *self.pixels.shape[:2]), np.float32)
+        inside = self.rows, self.columns
+        to_float(self.pixels[inside], sample[:, self.rows, self.columns])
+        return sample
+
+
+class Geometry(ABC):
     """Turns everything that belongs to one image, pixel by pixel, into that of one square sample."""
 
-    def image(self, image: Uint8Array, to_float: ToFloat, alter: Alter | None = None) -> Float32Array:
-        """(H, W, 3) uint8 RGB to (3, h, w) float32; `alter` changes colours before anything is cut off."""
+    @abstractmethod
+    def square(self, image: Uint8Array, alter: Alter | None = None) -> Square:
+        """Move an image (H, W, 3) uint8 RGB; `alter` changes colours before anything is cut off."""
 
+    @abstractmethod
     def label(self, label: Uint8Array) -> Uint8Array:
         """(H, W) uint8 to (h, w), nearest, 255 where there is no image."""
 
+    @abstractmethod
     def map(self, values: Uint8Array) -> Float32Array:
         """(H, W) uint8 to (1, h, w) float32 in [0, 1], resized as the image, 0 where there is none."""
 
+    def image(self, image: Uint8Array, to_float: ToFloat) -> Float32Array:
+        """(H, W, 3) uint8 RGB to the network's input, (3, h, w) float32."""
+        return self.square(image).to_float(to_float)
+
 
 @dataclass(frozen=True)
-class ResizeCut:
+class ResizeCut(Geometry):
     """Resize, mirror, then cut each axis that is longer than the crop and place each that is shorter.
 
     Attributes:
@@ -53,15 +81,14 @@ class ResizeCut:
     offsets: Offsets
     crop: int
 
-    def image(self, image: Uint8Array, to_float: ToFloat, alter: Alter | None = None) -> Float32Array:
-        sample = np.zeros((3, self.crop, self.crop), np.float32)
-        (rows, columns), target = self._windows()
+    def square(self, image: Uint8Array, alter: Alter | None = None) -> Square:
         resized = self._resized(image, self.resample)
         if alter is not None:
             resized = alter(resized)
-        # Only what is left of the image is converted.
-        to_float(self._mirrored(resized)[rows, columns], sample[:, target[0], target[1]])
-        return sample
+        canvas = np.zeros((self.crop, self.crop, 3), np.uint8)
+        source, target = self._windows()
+        canvas[target] = self._mirrored(resized)[source]
+        return Square(canvas, *target)
 
     def label(self, label: Uint8Array) -> Uint8Array:
         canvas = np.full((self.crop, self.crop), IGNORE, np.uint8)
@@ -97,7 +124,7 @@ def _window(length: int, offset: int, crop: int) -> tuple[slice, slice]:
 
 
 @dataclass(frozen=True)
-class CutResize:
+class CutResize(Geometry):
     """Cut a box out of the image, resize it to a square, mirror.
 
     Attributes:
@@ -113,10 +140,11 @@ class CutResize:
     flip: bool
     crop: int
 
-    def image(self, image: Uint8Array, to_float: ToFloat, alter: Alter | None = None) -> Float32Array:
+    def square(self, image: Uint8Array, alter: Alter | None = None) -> Square:
         resized = self._resized(image, self.resample)
-        sample = np.empty((3, self.crop, self.crop), np.float32)
-        return to_float(resized if alter is None else alter(resized), sample)
+        whole = slice(0, self.crop)
+        # A copy: what Pillow hands out may not be written to, and torch wants to.
+        return Square(np.array(resized if alter is None else alter(resized)), whole, whole)
 
     def label(self, label: Uint8Array) -> Uint8Array:
         return self._resized(label, Image.Resampling.NEAREST)

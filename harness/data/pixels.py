@@ -7,11 +7,12 @@ Sources: spec `vwe` section 7, spec `irn` section A.3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from torch import Tensor
 
 Uint8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
@@ -20,10 +21,46 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of values in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (104.008, 116.669, 122.675)  # of values in [0, 255]
 
-# x / 255 - mean, divided by std, as one multiplication and one addition per value.
-_FACTOR = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)[:, None, None]
-_SHIFT = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)[:, None, None]
-_CAFFE_MEAN = np.array(CAFFE_MEAN_BGR, np.float32)[:, None, None]
+
+class ToFloat:
+    """Turns stored pixels into a network's input: a factor and a summand per channel, in float32.
+
+    Args:
+        factor: per channel.
+        summand: per channel, added after the multiplication.
+        bgr: turn the channels round first.
+    """
+
+    def __init__(self, factor: npt.ArrayLike, summand: npt.ArrayLike, *, bgr: bool = False) -> None:
+        self._factor = np.asarray(factor, np.float32)[:, None, None]
+        self._summand = np.asarray(summand, np.float32)[:, None, None]
+        self._bgr = bgr
+
+    def __call__(self, image: Uint8Array, out: Float32Array | None = None) -> Float32Array:
+        """(H, W, 3) uint8 RGB to (3, H, W) float32, into `out` where one is given."""
+        channels = (image[..., ::-1] if self._bgr else image).transpose(2, 0, 1)
+        result: Float32Array = np.multiply(channels, self._factor, out=out)
+        result += self._summand
+        return result
+
+    def batch(self, pixels: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 RGB to (N, 3, H, W) float32 on the same device; the same numbers as a call's."""
+        channels = (pixels.flip(-1) if self._bgr else pixels).permute(0, 3, 1, 2)
+        result = channels.new_empty(channels.shape, dtype=torch.float32).copy_(channels)
+        result *= torch.from_numpy(self._factor).to(result.device)
+        result += torch.from_numpy(self._summand).to(result.device)
+        return result
+
+
+_MEAN, _STD = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+
+normalise = ToFloat(1 / (255 * _STD), -_MEAN / _STD)
+"""RGB minus ImageNet's mean, divided by its deviation."""
+
+subtract_caffe_mean = ToFloat(np.ones(3), -np.array(CAFFE_MEAN_BGR), bgr=True)
+"""**BGR** in 0..255 minus the Caffe mean."""
+
+TO_FLOAT = {"caffe": subtract_caffe_mean, "imagenet": normalise}
 
 
 def scaled_size(size: Sequence[int], scale: float) -> tuple[int, int]:
@@ -36,28 +73,6 @@ def resize(array: Uint8Array, size: tuple[int, int], resample: Image.Resampling)
     if array.shape[:2] == size:
         return array
     return np.asarray(Image.fromarray(array).resize((size[1], size[0]), resample))
-
-
-def normalise(image: Uint8Array, out: Float32Array | None = None) -> Float32Array:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32, minus ImageNet's mean and divided by its deviation."""
-    result: Float32Array = np.multiply(image.transpose(2, 0, 1), _FACTOR, out=out)
-    result += _SHIFT
-    return result
-
-
-def subtract_caffe_mean(image: Uint8Array, out: Float32Array | None = None) -> Float32Array:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 **BGR** in 0..255 minus the Caffe mean."""
-    result: Float32Array = np.subtract(image[..., ::-1].transpose(2, 0, 1), _CAFFE_MEAN, out=out)
-    return result
-
-
-class ToFloat(Protocol):
-    """Turns uint8 RGB into a network's input, into `out` where one is given."""
-
-    def __call__(self, image: Uint8Array, out: Float32Array | None = None) -> Float32Array: ...
-
-
-TO_FLOAT: dict[str, ToFloat] = {"caffe": subtract_caffe_mean, "imagenet": normalise}
 
 
 def scale_flip_stack(image: Uint8Array, scale: float) -> Float32Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch.utils.data import Sampler
 from harness.data.auxiliary import map_path, read_map
 from harness.data.dataset import Dataset
 from harness.data.palette import read_mask
+from harness.data.transforms import SquareCrop
 from harness.errors import InputError
 
 Labels = Literal["image", "mask", "masks"]
@@ -29,19 +30,6 @@ Transform = Callable[
     [NDArray[np.uint8], NDArray[np.uint8] | None, np.random.Generator],
     tuple[NDArray[np.float32], NDArray[np.uint8] | None],
 ]
-
-
-@runtime_checkable
-class MapTransform(Protocol):
-    """A transform that moves auxiliary maps with the image; see `harness.data.transforms.SquareCrop`."""
-
-    def with_maps(
-        self,
-        image: NDArray[np.uint8],
-        label: NDArray[np.uint8] | None,
-        maps: Mapping[str, NDArray[np.uint8]],
-        rng: np.random.Generator,
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, dict[str, NDArray[np.float32]]]: ...
 
 
 _SHUFFLE = 1  # third word of an epoch's entropy: keeps it apart from that of positions, which has two words
@@ -62,9 +50,13 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         labels: `image`: image-level labels, no mask is ever opened; `mask`: the dataset's own masks;
             `masks`: the PNGs in the folder `masks`.
         masks: folder of `<image id>.png`, for `labels="masks"` only.
-        auxiliary: folders of maps by name (`harness.data.auxiliary`), for a `MapTransform` only.
+        auxiliary: folders of maps by name (`harness.data.auxiliary`), for a `SquareCrop` only.
         batch_size: samples per iteration over all processes.
         seed: of the run, not negative.
+
+    Attributes:
+        epoch_length: samples of an epoch.
+        transform: as given.
 
     Raises:
         InputError: there are auxiliary maps and the transform does not move any.
@@ -87,14 +79,14 @@ class TrainStream(TorchDataset[dict[str, Any]]):
             raise ValueError("a folder of masks goes with labels='masks', and only with it")
         if not ids or batch_size < 1:
             raise ValueError(f"a stream needs images and a batch size, not {len(ids)} and {batch_size}")
-        if auxiliary and not isinstance(transform, MapTransform):
+        if auxiliary and not isinstance(transform, SquareCrop):
             raise InputError(
                 f"transform '{type(transform).__name__}' cannot move {' and '.join(auxiliary)} maps with the "
-                "image: name one that has a method with_maps"
+                "image: name one that is a SquareCrop"
             )
         self._dataset = dataset
         self._ids = tuple(ids)
-        self._transform = transform
+        self.transform = transform
         self._split = split
         self._labels = labels
         self._masks = masks
@@ -120,25 +112,43 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         Raises:
             InputError: an image, annotation, mask or map is missing, broken or of the wrong size.
         """
+        sample = self.raw(position)
+        if isinstance(self.transform, SquareCrop):
+            sample["inputs"] = torch.from_numpy(sample.pop("square").to_float(self.transform.to_float))
+        return sample
+
+    def raw(self, position: int) -> dict[str, Any]:
+        """Return the same with a `square` of bytes in the place of `inputs` where the transform makes one."""
         image_id = self.image_id(position)
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self._seed, position])))
         image = self._dataset.read_image(image_id)
         label = self._label(image_id, image.shape[:2])
-        sample = SegDataSample()
-        if isinstance(self._transform, MapTransform) and self._auxiliary:
+        sample: dict[str, Any] = {"data_samples": SegDataSample(metainfo={"image_id": image_id})}
+        if isinstance(self.transform, SquareCrop):
             maps = {name: self._map(name, image_id, image.shape[:2]) for name in self._auxiliary}
-            inputs, label, moved = self._transform.with_maps(image, label, maps, rng)
+            square, label, moved = self.transform.raw(image, label, maps, rng)
             for name, values in moved.items():
-                sample.set_field(PixelData(data=torch.from_numpy(values)), name)
+                sample["data_samples"].set_field(PixelData(data=torch.from_numpy(values)), name)
+            sample["square"], size = square, square.pixels.shape[:2]
         else:
-            inputs, label = self._transform(image, label, rng)
-        sample.set_metainfo({"image_id": image_id, "img_shape": inputs.shape[1:]})
+            inputs, label = self.transform(image, label, rng)
+            sample["inputs"], size = torch.from_numpy(np.ascontiguousarray(inputs)), inputs.shape[1:]
+        self._add_target(sample["data_samples"], image_id, label, size)
+        return sample
+
+    def _add_target(
+        self,
+        sample: SegDataSample,
+        image_id: str,
+        label: NDArray[np.uint8] | None,
+        size: tuple[int, ...],
+    ) -> None:
+        sample.set_metainfo({"img_shape": size})
         if label is None:
             # A copy: the dataset hands out one read-only array per image.
             sample.set_data({"image_labels": torch.from_numpy(self._dataset.image_labels(image_id).copy())})
         else:
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(label.astype(np.int64))[None])
-        return {"inputs": torch.from_numpy(np.ascontiguousarray(inputs)), "data_samples": sample}
 
     def _label(self, image_id: str, size: tuple[int, ...]) -> NDArray[np.uint8] | None:
         if self._labels == "image":

@@ -6,7 +6,7 @@ that draws them from a generator: `transform(image, label, rng) -> (sample, labe
 - image: (H, W, 3) uint8 RGB; label: (H, W) uint8 or None; rng: a `numpy.random.Generator`;
 - sample: (3, h, w) float32, normalised; label: (h, w) uint8 or None.
 
-A transform that moves auxiliary maps with the image has a method `with_maps` too, see `SquareCrop`.
+A transform that is a `SquareCrop` moves auxiliary maps with the image, too.
 Sources: spec `vwe` sections 5 and 9.2, spec `irn` sections A.2 and B.7, spec `hsc` section 4, spec `semples`
 section 5.
 """
@@ -22,7 +22,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from harness.data.colours import ColourJitter
-from harness.data.geometry import CutResize, Geometry, Offsets, ResizeCut
+from harness.data.geometry import CutResize, Geometry, Offsets, ResizeCut, Square
 from harness.data.pixels import (
     TO_FLOAT,
     Float32Array,
@@ -77,7 +77,7 @@ class SquareCrop(ABC):
         label_stride: labels come out at every so many pixels.
     """
 
-    to_float: ToFloat = staticmethod(normalise)
+    to_float: ToFloat = normalise
     jitter: ColourJitter | None = None
     label_stride: int = 1
 
@@ -102,14 +102,21 @@ class SquareCrop(ABC):
         Returns:
             sample, label, and per map (1, h, w) float32 in [0, 1], 0 where there is no image.
         """
+        square, label, moved = self.raw(image, label, maps, rng)
+        return square.to_float(self.to_float), label, moved
+
+    def raw(
+        self, image: Uint8Array, label: Label, maps: Mapping[str, Uint8Array], rng: np.random.Generator
+    ) -> tuple[Square, Label, dict[str, Float32Array]]:
+        """Do what `with_maps` does but for `to_float`, which a loader does for whole batches."""
         geometry = self.geometry((image.shape[0], image.shape[1]), rng)
         alter = self.jitter.draw(rng) if self.jitter else None
-        sample = geometry.image(image, self.to_float, alter)
+        square = geometry.square(image, alter)
         if label is not None:
             label = geometry.label(label)
             if self.label_stride > 1:
                 label = reduce_label(label, self.label_stride)
-        return sample, label, {name: geometry.map(values) for name, values in maps.items()}
+        return square, label, {name: geometry.map(values) for name, values in maps.items()}
 
 
 def _draw_offsets(size: Size, crop: int, rng: np.random.Generator) -> Offsets:

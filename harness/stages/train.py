@@ -5,18 +5,18 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from mmengine.runner import Runner
 from mmseg.registry import MODELS, TRANSFORMS
-from torch.utils.data import DataLoader, default_collate
 
 from harness import schedules as _schedules  # noqa: F401  registers them
 from harness.artifact import Artifact
 from harness.conversion import CONVERTERS
 from harness.data import transforms as _transforms  # noqa: F401  registers them
-from harness.data.stream import PositionSampler, TrainStream
+from harness.data.loader import TrainLoader
+from harness.data.stream import TrainStream
 from harness.errors import InputError, nearest
 from harness.files import atomic_file
 from harness.monitor import Throughput
@@ -176,9 +176,7 @@ def save_model(model: torch.nn.Module, path: Path) -> None:
         torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
 
 
-def make_loader(
-    context: StageContext, config: TrainStage, schedule: Schedule, start: int
-) -> DataLoader[dict[str, Any]]:
+def make_loader(context: StageContext, config: TrainStage, schedule: Schedule, start: int) -> TrainLoader:
     """Loader over the sample stream, starting at the first sample of iteration `start`."""
     labels = config.labels
     masks = context.input("labels").files if labels not in ("image", "mask") else None
@@ -197,25 +195,14 @@ def make_loader(
     workers = config.train_dataloader.num_workers
     if workers is None:  # without a GPU the cores are for the network, and one process keeps up with it
         workers = context.request.workers if context.request.gpus else 1
-    return DataLoader(
+    return TrainLoader(
         stream,
         batch_size=schedule.batch_size,
-        sampler=PositionSampler(start * schedule.batch_size, schedule.iterations * schedule.batch_size),
-        num_workers=workers,
-        collate_fn=collate,
-        # A loader seeds its processes with a random number; the model's stay those of an undisturbed run.
-        generator=torch.Generator(),
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
+        start=start * schedule.batch_size,
+        stop=schedule.iterations * schedule.batch_size,
+        workers=workers,
+        device=torch.device("cuda" if context.request.gpus and torch.cuda.is_available() else "cpu"),
     )
-
-
-def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        # Like torch's own: in a data loading process right into memory that is shared with the training.
-        "inputs": default_collate([sample["inputs"] for sample in samples]),
-        "data_samples": [sample["data_samples"] for sample in samples],
-    }
 
 
 def make_runner(
@@ -223,7 +210,7 @@ def make_runner(
     config: TrainStage,
     schedule: Schedule,
     model: torch.nn.Module,
-    loader: DataLoader[dict[str, Any]],
+    loader: TrainLoader,
     resume_from: Path | None,
 ) -> Runner:
     """mmengine's Runner for one training; its logs and event files go to the artifact's state folder."""

@@ -9,8 +9,8 @@ import numpy as np
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from harness.data.geometry import Geometry, Offsets, ResizeCut
-from harness.data.pixels import Float32Array, ToFloat, Uint8Array
+from harness.data.geometry import Alter, Geometry, Offsets, ResizeCut, Square
+from harness.data.pixels import Uint8Array
 from harness.data.transforms import Size, SquareCrop
 
 _OPENCV = {Image.Resampling.BICUBIC: cv2.INTER_CUBIC, Image.Resampling.NEAREST: cv2.INTER_NEAREST}
@@ -36,9 +36,8 @@ class HSVResizeCut(ResizeCut):
     scale: float
     shifts: tuple[int, int, int]
 
-    def image(self, image: Uint8Array, to_float: ToFloat, alter: None = None) -> Float32Array:
-        """(H, W, 3) uint8 RGB to (3, h, w) float32."""
-        return super().image(shift_hsv(np.ascontiguousarray(image), self.shifts), to_float)
+    def square(self, image: Uint8Array, alter: Alter | None = None) -> Square:
+        return super().square(shift_hsv(np.ascontiguousarray(image), self.shifts), alter)
 
     def _resized(self, plane: Uint8Array, resample: Image.Resampling) -> Uint8Array:
         return cv2.resize(plane, None, fx=self.scale, fy=self.scale, interpolation=_OPENCV[resample])

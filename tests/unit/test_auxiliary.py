@@ -81,8 +81,8 @@ def test_colours_and_other_depths_are_no_maps(tmp_path: Path) -> None:
 
 def test_missing_maps_are_counted_with_where_to_get_them(voc: VOC, tmp_path: Path) -> None:
     folder = write_maps(tmp_path / "maps", IDS[:1])
-    expected = rf"maps has no saliency map for 2 of 3 images \(the first is {IDS[1]}\.png\): complete it; EPS's authors"
-    with pytest.raises(InputError, match=expected):
+    what = rf"maps has no saliency map for 2 of 3 images \(the first is {IDS[1]}\.png\)"
+    with pytest.raises(InputError, match=rf"{what}: complete it; EPS's authors link"):
         check(voc, folder)
 
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from harness.data.loader import TrainLoader
 from harness.data.palette import voc_palette, write_mask
 from harness.data.stream import PositionSampler, TrainStream
+from harness.data.transforms import DeepLabCrop, LongSideCrop, RandomResizedCrop
 from harness.data.voc import VOC
 from harness.errors import InputError
 from tests.unit.voc_tree import TRAIN, VAL, make_voc, write_list
@@ -78,6 +80,32 @@ def test_resumed_loader_goes_on_where_the_first_stopped(voc: VOC) -> None:
 
     whole, resumed = batches(0, 0), batches(6, 2)
     assert all(torch.equal(a, b) for a, b in zip(whole[3:], resumed, strict=True))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        LongSideCrop((20, 50), 32),
+        LongSideCrop((20, 50), 32, jitter={}),
+        DeepLabCrop(crop=32),
+        RandomResizedCrop(32),
+        noisy_crop,
+    ],
+    ids=["placed", "jittered", "caffe", "resized", "function"],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_samples_to_the_last_bit(voc: VOC, transform: Any, workers: int) -> None:
+    samples = TrainStream(voc, IDS, transform, split="trainval", labels="mask", batch_size=3, seed=0)
+    cpu = torch.device("cpu")
+    batches = list(TrainLoader(samples, batch_size=3, start=3, stop=12, workers=workers, device=cpu))
+    assert len(batches) == 3
+    for number, batch in enumerate(batches, start=1):
+        expected = [samples[3 * number + place] for place in range(3)]
+        assert set(batch) == {"inputs", "data_samples"}
+        assert torch.equal(batch["inputs"], torch.stack([sample["inputs"] for sample in expected]))
+        for found, sample in zip(batch["data_samples"], expected, strict=True):
+            assert found.metainfo == sample["data_samples"].metainfo
+            assert torch.equal(found.gt_sem_seg.data, sample["data_samples"].gt_sem_seg.data)
 
 
 def test_image_labels_never_open_a_mask(voc: VOC) -> None:
