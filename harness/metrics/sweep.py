@@ -125,7 +125,8 @@ def level_map(
     """
     if maps.ndim != 3 or len(maps) != len(keys):
         raise ValueError(f"there are scores {maps.shape} for {len(keys)} classes")
-    if len(keys) and not 0 <= min(keys) <= max(keys) < num_classes - 1:
+    unfit = len(keys) and not 0 <= min(keys) <= max(keys) < num_classes - 1
+    if unfit or len(set(keys.tolist())) < len(keys):
         raise ValueError(f"the keys {keys.tolist()} do not fit {num_classes} classes, background included")
     winner = np.zeros(maps.shape[1:], np.uint8)
     if not len(keys):

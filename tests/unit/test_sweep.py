@@ -133,6 +133,8 @@ def test_wrong_input_is_refused() -> None:
         level_map(np.array([0, 1]), maps, grid, 3)
     with pytest.raises(ValueError, match="do not fit 3 classes"):
         level_map(np.array([2]), maps, grid, 3)
+    with pytest.raises(ValueError, match=r"\[1, 1\] do not fit"):
+        level_map(np.array([1, 1]), np.zeros((2, 4, 5), np.float32), grid, 3)
     with pytest.raises(ValueError, match="NaN"):
         level_map(np.array([0]), np.where(np.eye(4, 5), np.nan, maps).astype(np.float32), grid, 3)
     levels = level_map(np.array([0]), maps, grid, 3)
