@@ -4,6 +4,7 @@ title = "HSC"
 custom_imports = ["methods.hsc", "methods.modules"]
 
 stages = dict(
+    pretrain=_base_.narrow_pretrain,
     cam=dict(
         type="train",
         split="train_aug",
@@ -22,11 +23,12 @@ stages = dict(
             pixel_channels=64,
             region_channels=64,
         ),
+        init=_base_.narrow_init,
         transform=_base_.narrow_transform,
         train_dataloader=dict(batch_size=16),
         optim_wrapper=dict(optimizer=_base_.narrow_sgd),
         param_scheduler=dict(type="PolyLR", power=0.9),
-        train_cfg=dict(max_epochs=4),
+        train_cfg=dict(max_epochs=2),
     ),
     cam_scores=_base_.narrow_infer,
     seeds=_base_.narrow_seeds,

@@ -2,4 +2,4 @@
 _base_ = ["voc.py", "../_base_/segmentors/deeplab_largefov_r38_voc.py"]
 title = "HSC, DeepLab v1 on ResNet-38"
 
-stages = dict(seg=_base_.seg_train)
+stages = dict(seg=_base_.largefov_train)

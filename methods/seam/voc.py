@@ -46,5 +46,5 @@ stages = dict(
     # The release goes on with AffinityNet; its CRF on the CAMs (alpha 4), which AffinityNet learns from,
     # stands for the pseudo masks here.
     pseudo=dict(refiner=dict(_delete_=True, type="CAMAlphaCRF", alpha=4, crf=dict(iterations=10))),
-    seg=_base_.seg_train,
+    seg=_base_.largefov_train,
 )

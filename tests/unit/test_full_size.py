@@ -11,13 +11,15 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
-from mmseg.registry import MODELS, TRANSFORMS
+from mmseg.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
+from harness import schedules as _schedules  # noqa: F401  registers them
 from harness.config import METHODS, list_configs, list_methods, load_config
 from harness.data import transforms as _transforms  # noqa: F401  registers them
 from harness.registry import INFERENCES, REFINERS
 from harness.schema import InferStage, RefineStage, TrainStage
+from harness.stages.refine import require_inputs
 from harness.weights import Weights
 
 CONFIGS = [METHODS / method / f"{name}.py" for method in list_methods() for name in list_configs(method)]
@@ -40,11 +42,12 @@ def test_every_component_of_the_config_builds_at_full_size(path: Path) -> None:
             assert trainable
             wrapper = build_optim_wrapper(model, stage.optim_wrapper)
             assert len(wrapper.optimizer.param_groups) >= 1
+            assert stage.param_scheduler["type"] in PARAM_SCHEDULERS
             assert callable(TRANSFORMS.build(stage.transform))
         elif isinstance(stage, InferStage):
             assert INFERENCES.build(stage.inference).kind in ("cam", "logits")
         elif isinstance(stage, RefineStage):
-            assert REFINERS.build(stage.refiner).kind == ("model" if stage.checkpoint else "cpu")
+            require_inputs(REFINERS.build(stage.refiner), stage)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=_name)

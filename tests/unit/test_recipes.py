@@ -18,6 +18,12 @@ TRAIN_AUG = 10_582  # images
         ("vwe", "cam", 661 * 6, 0.01, 1e-4),
         ("irn", "irn", 330 * 3, 0.1, 1e-4),
         ("vwe", "seg", 20_000, 1e-3, 0.9),
+        ("seam", "cam", 1322 * 8, 0.01, 5e-4),
+        ("eps", "cam", 20_000, 0.01, 5e-4),
+        ("hsc", "cam", 20_000, 0.01, 5e-4),
+        ("seam", "seg", 20_000, 1e-3, 0.9),
+        ("eps", "seg", 20_000, 1e-3, 0.9),
+        ("hsc", "seg", 20_000, 1e-3, 0.9),
     ],
 )
 def test_shipped_recipe(method, stage, iterations, lr, momentum):
@@ -28,3 +34,68 @@ def test_shipped_recipe(method, stage, iterations, lr, momentum):
     optimizer = config.optim_wrapper["optimizer"]
     assert (optimizer["lr"], optimizer["momentum"]) == (lr, momentum)
     assert config.param_scheduler["power"] == 0.9
+
+
+def train_stage(
+    method: str, dataset: str = "voc", stage: str = "cam", variant: str | None = None
+) -> TrainStage:
+    config = load_config(find_config(method, dataset, variant)).stages[stage]
+    assert isinstance(config, TrainStage)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("method", "long_side", "crop", "batch", "model"),
+    [
+        ("seam", [448, 768], 448, 8, {"view_scale": 0.3}),
+        ("eps", [256, 512], 448, 8, {"tau": 0.4, "alpha": 0.5}),
+        ("hsc", [448, 768], 448, 12, {"tau": 0.5, "alpha": 0.5, "view_size": 128, "background_score": 0.1}),
+    ],
+)
+def test_the_family_on_the_wide_resnet_differs_as_published(method, long_side, crop, batch, model):
+    config = train_stage(method)
+    assert list(config.transform["long_side"]) == long_side
+    assert (config.transform["crop"], config.train_dataloader.batch_size) == (crop, batch)
+    assert config.model.items() >= {**model, "backbone": {"type": "ResNet38"}}.items()
+    assert config.transform["jitter"] == dict(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1)
+    assert config.auxiliary == ([] if method == "seam" else ["saliency"])
+    keys = config.optim_wrapper["paramwise_cfg"]["custom_keys"]
+    new = {"seam": {"fc8", "correlation"}, "eps": {"fc8"}, "hsc": {"fc8", "correlation", "proj_fc"}}[method]
+    assert {name for name, setting in keys.items() if setting["lr_mult"] == 10} == new
+
+
+def test_hsc_goes_on_after_its_rate_has_decayed():
+    config = train_stage("hsc")
+    assert config.param_scheduler["max_steps"] == TRAIN_AUG // 12 * 15 == 13_215
+    assert config.train_cfg.max_iters == 20_000
+
+
+@pytest.mark.parametrize(
+    ("method", "variant", "seed", "pseudo"),
+    [
+        ("hsc", None, 0.22, {"type": "CAMThreshold", "background": 0.22}),
+        ("eps", None, 0.20, {"type": "CAMThreshold", "background": 0.20}),
+        ("seam", None, 0.26, {"type": "CAMAlphaCRF", "alpha": 4}),
+        ("hsc", "crf", 0.22, {"type": "CAMAlphaCRF", "alpha": 7}),
+    ],
+)
+def test_thresholds_are_the_published_ones(method, variant, seed, pseudo):
+    stages = load_config(find_config(method, "voc", variant)).stages
+    assert stages["seeds"].threshold == seed
+    assert stages["pseudo"].refiner.items() >= pseudo.items()
+    assert stages["cam_scores"].inference["normalisation" if method == "seam" else "flip_fusion"] == (
+        "min_max" if method == "seam" else "sum"
+    )
+
+
+def test_eps_on_coco_is_the_published_recipe_and_hsc_there_is_called_unofficial():
+    for method in ("eps", "hsc"):
+        config = train_stage(method, "coco")
+        assert (config.model["num_classes"], config.model["tau"], config.model["alpha"]) == (80, 0.4, 0.9)
+        assert (list(config.transform["long_side"]), config.transform["crop"]) == ([256, 448], 321)
+        assert (config.train_dataloader.batch_size, config.train_cfg.max_iters) == (16, 256_500)
+        stages = load_config(find_config(method, "coco")).stages
+        assert stages["seeds"].threshold == stages["pseudo"].refiner["background"] == 0.20
+        seg = stages["seg"]
+        assert seg.param_scheduler["end"] == seg.train_cfg.max_iters + 2
+    assert "unofficial" in load_config(find_config("hsc", "coco")).title

@@ -7,6 +7,20 @@ narrow_sgd = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov
 
 narrow_transform = dict(type="LongSideCrop", long_side=(96, 160), crop=112)
 
+# Stands for the ImageNet weights that the papers start from: a plain classifier on the same labels.
+narrow_pretrain = dict(
+    type="train",
+    split="train_aug",
+    labels="image",
+    model=dict(type="WideCAM", num_classes=10, backbone=narrow_backbone),
+    transform=narrow_transform,
+    train_dataloader=dict(batch_size=16),
+    optim_wrapper=dict(optimizer=narrow_sgd),
+    param_scheduler=dict(type="PolyLR", power=0.9),
+    train_cfg=dict(max_epochs=3),
+)
+narrow_init = dict(stage="pretrain", source="backbone.", target="backbone")
+
 narrow_infer = dict(
     type="infer",
     split="train",

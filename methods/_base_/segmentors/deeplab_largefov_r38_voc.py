@@ -1,20 +1,12 @@
-# The second stage of SEAM and, as an option, of PPC, HSC and RTC: DeepLab v1's head on the wide ResNet-38.
-_base_ = "deeplab_aspp_r101s_voc.py"
+# The second stage of SEAM and, as an option, of PPC, HSC and RTC: DeepLab v1's head on the wide ResNet-38. It
+# replaces the network of deeplab_aspp_r101s_voc.py; the training is the same.
 
-segmentor = dict(
-    _delete_=True,
-    type="DeepLabLargeFOV",
-    num_classes=21,
-    # The released trainer never calls train(), so the freezing that the network brings never happens.
-    backbone=dict(type="ResNet38", norm="batch", bn_momentum=0.0003, frozen_stages=0),
-    momentum=0.0003,
-)
-
-seg_train = dict(
+largefov_train = dict(
     model=dict(
         _delete_=True,
         type="DeepLabLargeFOV",
         num_classes=21,
+        # The released trainer never calls train(), so the freezing that the network brings never happens.
         backbone=dict(type="ResNet38", norm="batch", bn_momentum=0.0003, frozen_stages=0),
         momentum=0.0003,
     ),
