@@ -103,7 +103,7 @@ def _verbs() -> dict[str, set[str]]:
 
 
 VERBS = _verbs()
-COMMAND = re.compile(r"(?:^|[\s`/])harness ((?:data |image |weights )?[a-z|]+)((?: .*)?)$")
+COMMAND = re.compile(r"(?:^|[\s`/])harness ((?:data |image |results |weights )?[a-z|]+)((?: .*)?)$")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=_page)

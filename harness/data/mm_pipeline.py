@@ -1,0 +1,63 @@
+"""Pipelines of mmcv's and mmsegmentation's transforms in the place of one of ours.
+
+They resize with OpenCV, whose filters differ from Pillow's, so they make none of the published augmentations
+that `harness.data.transforms` has; recipes that were published with them need them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import mmseg.datasets.transforms  # noqa: F401  registers its transforms, and mmcv's with them
+import numpy as np
+from mmseg.registry import TRANSFORMS
+
+from harness.data.pixels import TO_FLOAT, Float32Array, Uint8Array
+
+
+@TRANSFORMS.register_module()
+class MMPipeline:
+    """`transforms` one after another, such as `[dict(type="RandomFlip", prob=0.5)]`.
+
+    Each is told of `img`, (H, W, 3) uint8 BGR, and of `gt_seg_map` where there is a label, as loading
+    transforms of mmsegmentation leave them. Those that load, normalise or pack have no place here.
+
+    Args:
+        transforms: their configs.
+        pixels: what the network takes, as in `DeepLabCrop`.
+    """
+
+    def __init__(
+        self, transforms: Sequence[Mapping[str, Any]], pixels: Literal["caffe", "imagenet"] = "imagenet"
+    ) -> None:
+        self.transforms = [TRANSFORMS.build(dict(config)) for config in transforms]
+        self.to_float = TO_FLOAT[pixels]
+
+    def __call__(
+        self, image: Uint8Array, label: Uint8Array | None, rng: np.random.Generator
+    ) -> tuple[Float32Array, Uint8Array | None]:
+        size = image.shape[:2]
+        results: dict[str, Any] = {"img": image[..., ::-1], "img_shape": size, "ori_shape": size}
+        results["seg_fields"] = [] if label is None else ["gt_seg_map"]
+        if label is not None:
+            results["gt_seg_map"] = label
+        with _global_state(rng):
+            for transform in self.transforms:
+                results = transform(results)
+        return self.to_float(results["img"][..., ::-1]), results.get("gt_seg_map")
+
+
+@contextmanager
+def _global_state(rng: np.random.Generator) -> Iterator[None]:
+    """Make numpy's and Python's global numbers, which these transforms draw, a function of the generator."""
+    numpys, pythons = np.random.get_state(), random.getstate()
+    np.random.seed(int(rng.integers(2**32)))
+    random.seed(int(rng.integers(2**32)))
+    try:
+        yield
+    finally:
+        np.random.set_state(numpys)
+        random.setstate(pythons)
