@@ -150,16 +150,18 @@ class HSC(EPS):
         size = (self.view_size, self.view_size)
         images = (image, resize(image, size))
         saliencies = (saliency, resize(saliency, size))
-        views = (self.maps(images[0]), self.maps(images[1]))
+        first, second = (Maps(*(maps.float() for maps in self.maps(view))) for view in images)
+        views = (first, second)
         present = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
-        cams, pending = self.propose(views, images[1], present)
-        # A GPU has these to compute while the CRF keeps the CPU busy.
-        alone = {
-            "loss_cls": self._classification(views, labels, present),
-            "loss_sal": self._saliencies(views, saliencies, labels),
-            **self._equivariance(views, present),
-        }
-        return alone | self.contrast(views, cams, pending(), present)
+        with torch.autocast(image.device.type, enabled=False):  # only the network may run in half precision
+            cams, pending = self.propose(views, images[1], present)
+            # A GPU has these to compute while the CRF keeps the CPU busy.
+            alone = {
+                "loss_cls": self._classification(views, labels, present),
+                "loss_sal": self._saliencies(views, saliencies, labels),
+                **self._equivariance(views, present),
+            }
+            return alone | self.contrast(views, cams, pending(), present)
 
     def _classification(self, views: tuple[Maps, Maps], labels: Tensor, present: Tensor) -> Tensor:
         total = torch.zeros((), device=labels.device)

@@ -19,7 +19,8 @@ stages = dict(
             alpha=0.5,
             background_score=0.10,
         ),
-        weights=_base_.wide_weights,
+        # The authors' own checkpoint, which can take the place of these weights, holds no banks.
+        weights=dict(**_base_.wide_weights, allow_missing=["bank_"]),
         transform=dict(type="LongSideCrop", long_side=(448, 768), crop=448, jitter=_base_.wide_jitter),
         train_dataloader=dict(batch_size=12),
         optim_wrapper=dict(
