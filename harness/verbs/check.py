@@ -44,6 +44,8 @@ def check(
 
     annotate = os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github
     try:
+        if update and junit is not None:
+            raise InputError("--junit reports a check, and --update makes none: leave one of them away")
         records = _records(runs, work_dir)
         if update:
             _update(baseline, records, allow_dirty)
