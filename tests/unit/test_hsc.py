@@ -276,3 +276,13 @@ def test_the_norm_of_the_region_head_stays_what_it_was_built_as() -> None:
     assert not norm.training
     assert not any(p.requires_grad for p in norm.parameters())
     assert torch.equal(norm.running_mean, torch.zeros(WIDTH))
+
+
+def test_losses_stay_in_single_precision_where_the_network_does_not() -> None:
+    plain = network().loss(*batch())
+    with torch.autocast("cpu", torch.bfloat16):
+        half = network().loss(*batch())
+    assert {name for name in plain if not torch.equal(plain[name], half[name])} >= {"loss_cls", "loss_sal"}
+    for name, value in half.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, plain[name], rtol=0.1, atol=0.02)

@@ -99,3 +99,14 @@ def test_eps_on_coco_is_the_published_recipe_and_hsc_there_is_called_unofficial(
         seg = stages["seg"]
         assert seg.param_scheduler["end"] == seg.train_cfg.max_iters + 2
     assert "unofficial" in load_config(find_config("hsc", "coco")).title
+
+
+def test_on_shapes_the_family_starts_from_one_network_that_runs_can_share():
+    starts = [
+        load_config(find_config(method, "shapes")).stages["pretrain"] for method in ("seam", "eps", "hsc")
+    ]
+    assert starts[0] == starts[1] == starts[2]
+    for method in ("seam", "eps", "hsc"):
+        assert train_stage(method, "shapes").init.stage == "pretrain"
+    lengths = {train_stage(method, "shapes").train_cfg.max_epochs for method in ("seam", "eps", "hsc")}
+    assert len(lengths) == 1
