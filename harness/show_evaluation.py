@@ -60,7 +60,7 @@ def _summary(quality: Quality) -> dict[str, str]:
     return {
         "mIoU": percent(quality.value),
         "95 % interval": f"{percent(low)} to {percent(high)}",
-        "boundary IoU": percent(quality.boundary_iou),
+        "boundary IoU": "not asked for" if quality.boundary_iou is None else percent(quality.boundary_iou),
         "precision": percent(_mean(quality.precision)),
         "recall": percent(_mean(quality.recall)),
         "pixel accuracy": percent(quality.pixel_accuracy),

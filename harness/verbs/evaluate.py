@@ -53,7 +53,10 @@ def evaluate(
     threshold: Annotated[
         float | None, typer.Option(help="CAMs: a threshold that was chosen beforehand, reported besides.")
     ] = None,
-    boundary: Annotated[bool, typer.Option(help="Boundary IoU too, which takes as long again.")] = True,
+    boundary: Annotated[
+        bool | None,
+        typer.Option(help="Boundary IoU too; by default for label maps, with CAMs it takes as long again."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: all cores.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers as JSON.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers as CSV.")] = None,
@@ -143,7 +146,7 @@ def _open_predictions(
     compared: _Compared,
     sweep: str,
     threshold: float | None,
-    boundary: bool,
+    boundary: bool | None,
 ) -> Evaluation:
     from harness.evaluation import Evaluation, thresholds
     from harness.prediction_source import open_source
@@ -153,10 +156,12 @@ def _open_predictions(
     if source.kind == "labels":
         if threshold is not None:
             raise InputError(f"the predictions in {folder} have a background: leave out --threshold")
-        return Evaluation(compared.ids, source, compared.truth, boundary=boundary)
+        return Evaluation(compared.ids, source, compared.truth, boundary=boundary is not False)
     grid = _parse_sweep(sweep)
     compared.protocol.details["sweep"] = grid.model_dump()
-    return Evaluation(compared.ids, source, compared.truth, thresholds(grid), threshold, boundary)
+    return Evaluation(
+        compared.ids, source, compared.truth, thresholds(grid), threshold, boundary=boundary is True
+    )
 
 
 def _parse_sweep(text: str) -> Sweep:

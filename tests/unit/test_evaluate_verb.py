@@ -99,7 +99,7 @@ def test_masks_have_the_numbers_of_the_metrics(evaluate: Evaluate, folder: Path)
 
 
 def test_cams_of_authors_and_of_stages_have_the_same_numbers(evaluate: Evaluate, folder: Path) -> None:
-    options = ("--sweep", "0.1:0.9:0.1", "--threshold", "0.45")
+    options = ("--sweep", "0.1:0.9:0.1", "--threshold", "0.45", "--boundary")
     theirs = evaluate("--scores", folder / "cams", *options)
     ours = evaluate("--scores", folder / "artifact", "--workers", "2", *options)
     for found in (*theirs["metrics"], *ours["metrics"]):
@@ -107,6 +107,7 @@ def test_cams_of_authors_and_of_stages_have_the_same_numbers(evaluate: Evaluate,
     assert theirs["metrics"] == ours["metrics"]
     assert theirs["curve"] == ours["curve"]
     best, fixed = theirs["metrics"]
+    assert 0 < fixed["boundary_iou"] < best["boundary_iou"] == 1
     curve = theirs["curve"]
     assert curve["threshold"] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     assert best["value"] == max(curve["mIoU"]) == curve["mIoU"][curve["threshold"].index(best["threshold"])]
@@ -174,6 +175,7 @@ def test_one_image_gives_no_interval(evaluate: Evaluate, folder: Path) -> None:
 def test_csv_has_a_line_per_threshold_and_class(evaluate: Evaluate, folder: Path) -> None:
     table = folder / "out.csv"
     found = evaluate("--scores", folder / "cams", "--threshold", "0.5", "--csv", table)
+    assert found["metrics"][0]["boundary_iou"] is None
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * (1 + CLASSES + 1)
