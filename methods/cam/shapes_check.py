@@ -1,4 +1,4 @@
-# CAMs with a CRF on shapes in a minute: what this project's own regression check runs (docs/regression.md).
+# CAMs with a CRF on shapes in a minute or two, for this project's own regression check (docs/regression.md).
 # A small network, AdamW and a background score below the best one give mIoU that varies by less than two
 # points between seeds; as short a training with SGD varies by three, and the CRF's effect drowns in it.
 _base_ = ["../_base_/datasets/shapes.py", "../_base_/classifiers/cam_r18_shapes.py"]
