@@ -205,9 +205,12 @@ def recognise(folder: Path, num_classes: int | None = None) -> str:
 
 def _key_convention(folder: Path, paths: list[Path], num_classes: int | None) -> str:
     """Whether keys are class indices, or labels with a background that every file has."""
-    seen = {frozenset(_mapping(path)) for path in paths}
-    if any(0 not in keys or len(keys) == 1 for keys in seen):
-        return "cam-index"
+    seen = set()
+    for path in paths:
+        keys = frozenset(_mapping(path))
+        if 0 not in keys or len(keys) == 1:
+            return "cam-index"
+        seen.add(keys)
     everything = num_classes is not None and seen == {frozenset(range(num_classes))}
     if everything:  # codes that store a map for each class, present or not
         return "cam-index"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from harness.data.bad_file import reading
 from harness.data.fingerprint import bytes_hash
+from harness.data.png import decode_labels
 from harness.errors import InputError
 from harness.files import atomic_file
 
@@ -75,10 +77,15 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing, unreadable, or holds colours instead of labels.
     """
-    with reading("mask", path, _REMEDY), Image.open(path) as image:
-        _require_labels(path, image)
-        # For a palette image this takes the indices, which are the labels, not the colours.
-        return np.array(image)
+    with reading("mask", path, _REMEDY):
+        content = path.read_bytes()
+        mask = decode_labels(content)
+        if mask is not None:
+            return mask
+        with Image.open(io.BytesIO(content)) as image:
+            _require_labels(path, image)
+            # For a palette image this takes the indices, which are the labels, not the colours.
+            return np.array(image)
 
 
 def check_mask(path: Path, classes: int) -> MaskFact:

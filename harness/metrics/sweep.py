@@ -26,6 +26,7 @@ Unsigned = npt.NDArray[np.unsignedinteger[Any]]
 OTHER = 254  # in a map of ground truth: counted, but a hit of no class
 _MAX_LEVEL = 253  # of 8 bits; the boundary needs 255 for itself
 _EXACT_IN_FLOAT32 = 1 << 24
+_STRIP = 128  # rows that are worked on at a time, so that they stay in a processor's cache
 _BUCKETS = (1 << 8, 1 << 16)  # tables that are tried, the fast one first
 
 
@@ -43,11 +44,12 @@ class Thresholds:
 
     Attributes:
         values: (T,) float32, ascending.
+        level_type: of numbers from 0 to T.
     """
 
     def __init__(self, values: Sequence[float]) -> None:
         self.values = np.unique(np.asarray(values, dtype=np.float32))
-        self._dtype = np.dtype(np.uint8 if len(self.values) <= _MAX_LEVEL else np.uint16)
+        self.level_type = np.dtype(np.uint8 if len(self.values) <= _MAX_LEVEL else np.uint16)
         # Not less than 2^-100, so that the scale is finite.
         spread = max(float(self.values[-1]) - float(self.values[0]), 2.0**-100)
         for size in _BUCKETS:
@@ -58,7 +60,7 @@ class Thresholds:
             if self._separate:
                 self._inside = np.full(size, np.inf, np.float32)
                 self._inside[bucket] = self.values
-                self._before = np.searchsorted(bucket, np.arange(size)).astype(self._dtype)
+                self._before = np.searchsorted(bucket, np.arange(size)).astype(self.level_type)
                 break
 
     def __len__(self) -> int:
@@ -71,7 +73,7 @@ class Thresholds:
     def levels(self, scores: npt.NDArray[np.float32]) -> Unsigned:
         """Return how many thresholds lie below each score: (H, W) float32 without NaN to (H, W)."""
         if not self._separate:
-            return np.searchsorted(self.values, scores).astype(self._dtype)
+            return np.searchsorted(self.values, scores).astype(self.level_type)
         bucket = self._bucket(scores)
         level: Unsigned = take(self._before, bucket)
         level += scores > take(self._inside, bucket)
@@ -129,15 +131,18 @@ def level_map(
     if unfit or len(set(keys.tolist())) < len(keys):
         raise ValueError(f"the keys {keys.tolist()} do not fit {num_classes} classes, background included")
     winner = np.zeros(maps.shape[1:], np.uint8)
-    if not len(keys):
-        return LevelMap(np.zeros(0, np.int64), winner, winner, len(thresholds))
-    best = np.asarray(maps[0], np.float32)
-    for index, scores in enumerate(maps[1:], start=1):
-        np.maximum(winner, (scores > best) * np.uint8(index), out=winner)  # faster than an assignment
-        best = np.maximum(best, scores)
-    if np.isnan(best.max(initial=-np.inf)):  # both maxima hand NaN on
-        raise ValueError("the scores hold NaN, so the network diverged; train it with a lower lr")
-    return LevelMap(np.asarray(keys, np.int64) + 1, winner, thresholds.levels(best), len(thresholds))
+    level = np.zeros(maps.shape[1:], thresholds.level_type)
+    for top in range(0, len(winner) if len(keys) else 0, _STRIP):
+        strip = slice(top, top + _STRIP)
+        best = np.asarray(maps[0, strip], np.float32)
+        for index, scores in enumerate(maps[1:, strip], start=1):
+            # Faster than an assignment: a later map has a higher index.
+            np.maximum(winner[strip], (scores > best) * np.uint8(index), out=winner[strip])
+            best = np.maximum(best, scores)
+        if np.isnan(best.max()):  # both maxima hand NaN on
+            raise ValueError("the scores hold NaN, so the network diverged; train it with a lower lr")
+        level[strip] = thresholds.levels(best)
+    return LevelMap(np.asarray(keys, np.int64) + 1, winner, level, len(thresholds))
 
 
 def count_levels(found: LevelMap, truth: Mask, num_classes: int) -> ImageCounts:
