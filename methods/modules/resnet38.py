@@ -142,6 +142,7 @@ class ResNet38(nn.Module):
         bn_momentum: of the running statistics with norm 'batch'.
         frozen_stages: how many of conv1a and b2 keep their convolutions: 0 none, 1 conv1a, 2 both (CAM
             networks of this family).
+        dropout: rates of channel dropout in b6 and b7.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class ResNet38(nn.Module):
         norm: Norm = "frozen",
         bn_momentum: float = 0.1,
         frozen_stages: Literal[0, 1, 2] = 2,
+        dropout: tuple[float, float] = (0.3, 0.5),
     ) -> None:
         super().__init__()
         width = base_channels
@@ -172,8 +174,8 @@ class ResNet38(nn.Module):
             for index in range(1, units):
                 unit = TwoConvUnit(leaving, middle, leaving, dilations=(rest, rest), norm=make)
                 self.add_module(f"{stage}_{index}", unit)
-        self.b6 = ThreeConvUnit(16 * width, 32 * width, dilation=4, dropout=0.3, norm=make)
-        self.b7 = ThreeConvUnit(32 * width, 64 * width, dilation=4, dropout=0.5, norm=make)
+        self.b6 = ThreeConvUnit(16 * width, 32 * width, dilation=4, dropout=dropout[0], norm=make)
+        self.b7 = ThreeConvUnit(32 * width, 64 * width, dilation=4, dropout=dropout[1], norm=make)
         self.bn7 = make(64 * width)
         self._init_norms(norm, bn_momentum)
         frozen = [self.conv1a, *self._units("b2")][: {0: 0, 1: 1, 2: 4}[frozen_stages]]

@@ -13,7 +13,7 @@ stages = dict(
         init=_base_.narrow_init,
         transform=_base_.narrow_transform,
         train_dataloader=dict(batch_size=16),
-        optim_wrapper=dict(optimizer=_base_.narrow_sgd),
+        optim_wrapper=dict(optimizer=_base_.narrow_adamw),
         param_scheduler=dict(type="PolyLR", power=0.9),
         train_cfg=dict(max_epochs=2),
     ),

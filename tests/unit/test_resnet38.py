@@ -126,3 +126,12 @@ def test_batch_norms_learn_and_follow_the_batch_by_their_momentum() -> None:
     norm = network.b2.bn_branch2a
     assert norm.weight.requires_grad
     torch.testing.assert_close(norm.running_mean, 0.25 * entering.mean((0, 2, 3)))
+
+
+def test_channel_dropout_of_the_last_units_can_be_set() -> None:
+    def rates(**settings: tuple[float, float]) -> list[float]:
+        network = ResNet38(base_channels=2, **settings)
+        return [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout2d)]
+
+    assert rates() == [0.3, 0.3, 0.5, 0.5]
+    assert rates(dropout=(0.0, 0.1)) == [0.0, 0.0, 0.1, 0.1]
