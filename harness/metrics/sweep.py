@@ -9,6 +9,7 @@ counts of every threshold, bit for bit those of one evaluation per threshold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -181,25 +182,26 @@ def level_histograms(
     Returns:
         (C + 1, K, T + 1) int64 each, K at least 1; OTHER is the last in the first axis.
     """
-    maps, bins = max(len(found.labels), 1), found.thresholds + 1
-    places = (num_classes + 2) * maps * bins  # the last part, of void pixels, is cut off
-    dtype = np.uint16 if places <= 1 << 16 else np.int64
-    part = np.full(256, num_classes, dtype)
-    part[:num_classes] = np.arange(num_classes)
-    part[VOID] = num_classes + 1
-    base = take(part * (maps * bins), truth)
-    if maps > 1:
-        base += take((np.arange(256) % maps * bins).astype(dtype), found.winner)
-    counts = [_histogram(base + level, places).reshape(-1, maps, bins) for level in levels]
-    return [found[: num_classes + 1] for found in counts]
+    sizes = (num_classes + 1, max(len(found.labels), 1), found.thresholds + 1)
+    slot = np.full(256, num_classes, np.uint8)
+    slot[:num_classes] = np.arange(num_classes)
+    slot[VOID] = VOID  # outside of the histogram
+    slots = take(slot, truth)
+    return [_histogram(slots, found.winner, level, sizes) for level in levels]
 
 
-def _histogram(values: npt.NDArray[Any], size: int) -> Counts:
-    """How often each number below `size` occurs."""
-    if values.dtype == np.uint16 and values.size < _EXACT_IN_FLOAT32:
-        # Faster than bincount, but it counts in float32.
-        return cv2.calcHist([values], [0], None, [size], [0, size]).ravel().astype(np.int64)
-    return np.bincount(values.ravel(), minlength=size)
+def _histogram(slots: Mask, winner: Mask, level: Unsigned, sizes: tuple[int, int, int]) -> Counts:
+    """Count the combinations of three values per pixel; pixels that are beyond `sizes` are left out."""
+    if level.dtype == np.uint8 and level.size < _EXACT_IN_FLOAT32:
+        # Twice as fast as bincount, but it counts in float32.
+        axes = [axis for axis in range(3) if sizes[axis] > 1]
+        maps = [(slots, winner, level)[axis] for axis in axes]
+        limits = [limit for axis in axes for limit in (0, sizes[axis])]
+        counts = cv2.calcHist(maps, list(range(len(axes))), None, [sizes[axis] for axis in axes], limits)
+        return np.asarray(counts).reshape(sizes).astype(np.int64)
+    counted = slots < sizes[0]
+    place = (slots[counted].astype(np.int64) * sizes[1] + winner[counted]) * sizes[2] + level[counted]
+    return np.bincount(place, minlength=math.prod(sizes)).reshape(sizes)
 
 
 def image_counts(found: LevelMap, truth: Counts, foreground: Counts, background: Counts) -> ImageCounts:
