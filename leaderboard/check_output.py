@@ -100,7 +100,9 @@ def _cells(finding: Finding) -> tuple[str, str, str, str, str]:
     change = "-"
     if band is not None and now is not None:
         change = (
-            f"{100 * (now - band.mean):+.1f}" if finding.quantity == "mIoU" else f"× {now / band.mean:.2f}"
+            f"{round(100 * (now - band.mean), 1) + 0.0:+.1f}"
+            if finding.quantity == "mIoU"
+            else f"× {now / band.mean:.2f}"
         )
     return (
         finding.name,
