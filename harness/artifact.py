@@ -45,7 +45,11 @@ class Manifest(BaseModel):
     @property
     def content_key(self) -> str:
         """Hash of what the artifact holds (32 hex digits), whichever way that was made."""
-        content = {"kind": self.kind, "meta": self.meta, "files": {n: e.sha256 for n, e in self.files.items()}}
+        content = {
+            "kind": self.kind,
+            "meta": self.meta,
+            "files": {n: e.sha256 for n, e in self.files.items()},
+        }
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:32]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -84,8 +85,9 @@ def test_the_same_run_again_reuses_all_of_it(command: Command, shapes_root: Path
     assert outcome.status == 0, outcome
     assert set(states(copy).values()) == {"reused"}
     assert metrics(copy) == before
-    board = command("leaderboard", "--work-dir", copy).output
-    assert len(board.splitlines()) == 3  # one row for the same work
+    board = json.loads(command("leaderboard", "--work-dir", copy, "--format", "json").output)
+    (entry,) = board["datasets"][0]["unranked"]
+    assert len(entry["runs"]) == 1  # the same work counts once
 
 
 def test_dry_run_shows_what_is_there(command: Command, shapes_root: Path, copy: Path) -> None:
