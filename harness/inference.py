@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from mmseg.registry import TRANSFORMS
 
+from harness.data import transforms as _transforms  # noqa: F401  registers them
 from harness.data.pixels import scale_flip_stack
 from harness.ops.cam import FlipFusion, HighRes, Normalisation, cam_scores, fuse_flips
 from harness.registry import INFERENCES
