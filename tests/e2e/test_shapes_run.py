@@ -86,7 +86,8 @@ def test_the_same_run_again_reuses_all_of_it(command: Command, shapes_root: Path
     assert set(states(copy).values()) == {"reused"}
     assert metrics(copy) == before
     board = json.loads(command("leaderboard", "--work-dir", copy, "--format", "json").output)
-    (entry,) = board["datasets"][0]["unranked"]
+    (shapes,) = (part for part in board["datasets"] if part["dataset"] == "shapes")
+    (entry,) = shapes["unranked"]
     assert len(entry["runs"]) == 1  # the same work counts once
 
 
