@@ -6,8 +6,8 @@ A refiner turns one image into a mask. Its `kind` says how the `refine` stage ru
 
 - `cpu`: `refiner(image, scores) -> mask` in a pool of processes, so the object must pickle;
 - `model`: `refiner(image, scores, model, device) -> mask` beside a trained model;
-- `stream`: `refiner.predict(image, model, device) -> scores` beside a trained model, then as `cpu`. No artifact of
-  scores comes in, and these are not stored: full-size logits of VOC's val would take 20 GB.
+- `stream`: `refiner.predict(image, model, device) -> scores` beside a trained model, then as `cpu`. No scores
+  come in, and these are not stored: full-size logits of VOC's val would take 20 GB.
 
 `image` is (H, W, 3) uint8 RGB, `scores` the arrays of a scores artifact, the mask (H, W) uint8.
 """

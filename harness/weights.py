@@ -221,8 +221,8 @@ def content_sha256(path: Path, cache: Path) -> str:
 def load_state(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint's tensors without running anything that is in it.
 
-    MXNet's `.params` files are read, too. Unwraps `{"state_dict": ...}` and `{"model": ...}`; what stood beside them is logged. Names stay as they
-    are in the file.
+    MXNet's `.params` files are read, too. Unwraps `{"state_dict": ...}` and `{"model": ...}`; what stood
+    beside them is logged. Names stay as they are in the file.
 
     Raises:
         InputError: unreadable, holds objects other than tensors and plain containers, or is no state dict.
