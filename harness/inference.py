@@ -22,6 +22,9 @@ Scores = dict[str, np.ndarray]
 class Inference(Protocol):
     """An inference procedure.
 
+    One that makes several maps in a pass may have `maps(model, prepared, device) -> dict[str, Scores]`
+    besides, for the outputs of a validation.
+
     Attributes:
         kind: `cam` (keys, cam, high_res) or `logits` (logits, size), see `docs/stage-contract.md`.
         needs_labels: whether image-level labels select the classes.

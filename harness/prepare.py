@@ -107,10 +107,10 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
             f"{dataset.num_classes}: set dataset.num_classes and the models' classes, or use another config"
         )
     limit = SMOKE_IMAGES if options.smoke and options.limit is None else options.limit
-    splits = list(dict.fromkeys(stage.split for stage in config.stages.values()))
+    splits = list(dict.fromkeys(split for stage in config.stages.values() for split in stage.splits()))
     ids = {split: limited_ids(dataset, split, limit) for split in splits}
-    evaluated = {stage.split for stage in config.stages.values() if stage.type == "evaluate"}
-    dataset.check(splits, masks_for=sorted(evaluated), progress=ticker(say, f"checking {options.dataset}"))
+    compared = {split for stage in config.stages.values() if (split := stage.compared_split())}
+    dataset.check(splits, masks_for=sorted(compared), progress=ticker(say, f"checking {options.dataset}"))
     for notice in dataset.notices:
         say(f"note: {notice}")
     weights = resolve_weights(config, options.weights)

@@ -72,6 +72,9 @@ class Report(BaseModel):
         description="over a sweep: threshold, mIoU; fp_rate, fn_rate, precision, recall of the foreground",
     )
     losses: dict[str, list[float]] | None = Field(None, description="training: logged values over iterations")
+    validation: dict[str, list[float | None]] | None = Field(
+        None, description="training: mIoU of each scored output over iterations, and its threshold"
+    )
 
 
 def read_report(folder: Path) -> Report:

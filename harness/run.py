@@ -201,7 +201,7 @@ class Run:
                 root=prepared.dataset.root.resolve(),
                 num_classes=prepared.dataset.num_classes,
                 labels=prepared.dataset.labels,
-                ids={config.split: list(prepared.ids[config.split])},
+                ids={split: list(prepared.ids[split]) for split in config.splits()},
             ),
             auxiliary=self._auxiliary(stage),
             inputs={role: prepared.plan[source].artifact.folder for role, source in stage.inputs.items()},

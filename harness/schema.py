@@ -63,6 +63,56 @@ class TrainConfig(_Strict):
         return self
 
 
+class Sweep(_Strict):
+    """A grid of background thresholds, both ends included."""
+
+    start: float
+    stop: float
+    step: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Sweep:
+        if self.stop < self.start:
+            raise ValueError(f"stop ({self.stop:g}) lies below start ({self.start:g})")
+        return self
+
+
+class ValidationOutput(_Strict):
+    """One prediction that is scored while a network trains."""
+
+    inference: Component
+    map: str | None = Field(None, description="which of the maps that the inference makes in one pass")
+    threshold: float | None = Field(None, description="background threshold for CAMs")
+    sweep: Sweep | None = Field(None, description="thresholds to try; the best one counts")
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> ValidationOutput:
+        if self.threshold is not None and self.sweep is not None:
+            raise ValueError("give one of threshold and sweep")
+        return self
+
+
+class Validation(_Strict):
+    """Scoring of a network against ground truth while it trains."""
+
+    split: str
+    interval: int | None = Field(None, ge=1, description="iterations between two validations")
+    epochs: int | None = Field(None, ge=1, description="epochs between two validations")
+    images: int | None = Field(None, ge=1, description="score that many images of the split, evenly spread")
+    outputs: dict[str, ValidationOutput] = Field(description="what is scored, by name", min_length=1)
+    best: str | None = Field(
+        None, description="output by whose mIoU the checkpoint is chosen; default: the last"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Validation:
+        if (self.interval is None) == (self.epochs is None):
+            raise ValueError("give one of interval and epochs")
+        if self.best is not None and self.best not in self.outputs:
+            raise ValueError(f"best is '{self.best}', but the outputs are {', '.join(self.outputs)}")
+        return self
+
+
 class StageConfig(_Strict):
     """What every stage has."""
 
@@ -71,6 +121,14 @@ class StageConfig(_Strict):
     def inputs(self) -> dict[str, str]:
         """Names of the stages whose artifacts this one reads, by role."""
         return {}
+
+    def compared_split(self) -> str | None:
+        """The split whose ground truth is read, if any."""
+        return None
+
+    def splits(self) -> list[str]:
+        """All splits that are read."""
+        return list(dict.fromkeys(filter(None, [self.split, self.compared_split()])))
 
 
 class TrainStage(StageConfig):
@@ -92,6 +150,10 @@ class TrainStage(StageConfig):
     optim_wrapper: Component
     param_scheduler: Component
     train_cfg: TrainConfig
+    validation: Validation | None = None
+
+    def compared_split(self) -> str | None:
+        return self.validation.split if self.validation else None
 
     def inputs(self) -> dict[str, str]:
         found = {} if self.labels in ("image", "mask") else {"labels": self.labels}
@@ -129,20 +191,6 @@ class RefineStage(StageConfig):
         return {role: stage for role, stage in given.items() if stage is not None}
 
 
-class Sweep(_Strict):
-    """A grid of background thresholds, both ends included."""
-
-    start: float
-    stop: float
-    step: Annotated[float, Field(gt=0)]
-
-    @model_validator(mode="after")
-    def _ascends(self) -> Sweep:
-        if self.stop < self.start:
-            raise ValueError(f"stop ({self.stop:g}) lies below start ({self.start:g})")
-        return self
-
-
 class EvaluateStage(StageConfig):
     """Compare scores or masks with the ground truth; the artifact holds the metrics."""
 
@@ -160,6 +208,9 @@ class EvaluateStage(StageConfig):
         if self.masks is not None and (self.sweep is not None or self.threshold is not None):
             raise ValueError("masks have no background threshold: remove sweep and threshold")
         return self
+
+    def compared_split(self) -> str | None:
+        return self.split
 
     def inputs(self) -> dict[str, str]:
         return {"scores": self.scores} if self.scores else {"masks": str(self.masks)}

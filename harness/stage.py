@@ -77,6 +77,7 @@ class StageResult:
     notes: list[str] = field(default_factory=list)
     curve: dict[str, list[float | None]] | None = None
     losses: dict[str, list[float]] | None = None
+    validation: dict[str, list[float | None]] | None = None
 
 
 def run_stage(request: StageRequest, folder: Path) -> Report:
@@ -102,6 +103,7 @@ def run_stage(request: StageRequest, folder: Path) -> Report:
         notes=result.notes,
         curve=result.curve,
         losses=result.losses,
+        validation=result.validation,
     )
     write_json(folder / "report.json", report.model_dump(mode="json"))
     artifact.finish(OUTPUT_KIND[request.type], request.stage, request.key, result.meta)

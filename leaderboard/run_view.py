@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.record import RunRecord
+from harness.record import RunRecord, StageRecord
 from harness.report import Metric
 from harness.watch import duration
 from leaderboard.board import column_of
@@ -32,6 +32,7 @@ def run_view(found: FoundRun) -> Group:
     parts: list[RenderableType] = [_summary(found), Text(), _stages_table(run)]
     if run.metrics:
         parts += [_numbers_table(run), _classes_table(run.metrics)]
+    parts += [_validation_table(stage) for stage in run.stages if stage.report and stage.report.validation]
     parts.append(_files(found))
     return Group(*parts)
 
@@ -117,6 +118,24 @@ def _stages_table(run: RunRecord) -> Table:
             gibibytes(report.measurements.gpu_memory_peak_bytes) if report else "-",
             stage.key[:8],
         )
+    return table
+
+
+def _validation_table(stage: StageRecord) -> Table:
+    """What a training scored on its way; thresholds stand behind the mIoU that they belong to."""
+    assert stage.report is not None
+    found = dict((stage.report.validation or {}).items())
+    iterations = found.pop("iteration", [])
+    names = [name for name in found if not name.endswith("_threshold")]
+    table = _table(f"mIoU (%) while {stage.name} trains", "iteration", *names, left=0)
+    for place, iteration in enumerate(iterations):
+        cells = []
+        for name in names:
+            value = found[name][place]
+            threshold = found.get(f"{name}_threshold", [None] * len(iterations))[place]
+            at = "" if threshold is None else f" at {threshold:g}"
+            cells.append("-" if value is None else f"{100 * value:.2f}{at}")
+        table.add_row(f"{iteration:g}", *cells)
     return table
 
 

@@ -100,6 +100,11 @@ def _measure(made: StageRecord) -> None:
         iterations = [20.0 * step for step in range(1, 21)]
         loss = [1 / math.sqrt(step) for step in iterations]
         made.report.losses = {"iteration": iterations, "loss": loss, "accuracy": [1 - x for x in loss]}
+        made.report.validation = {
+            "iteration": [200.0, 400.0],
+            "cam": [0.3, 0.4],
+            "cam_threshold": [0.2, 0.25],
+        }
     if made.name == "seeds":
         grid = [round(0.01 * step, 2) for step in range(1, 61)]
         best = made.report.metrics[0].value

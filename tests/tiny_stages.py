@@ -80,14 +80,17 @@ LOGITS: dict[str, Any] = {
 def request(root: Path, config: dict[str, Any], name: str, **changes: Any) -> StageRequest:
     """A stage on the first images of every split."""
     dataset = open_dataset("shapes", root)
-    split = config["split"]
+    stage = STAGE.validate_python(config)
     fields: dict[str, Any] = {
         "stage": name,
         "type": config["type"],
         "key": uuid4().hex,
-        "config": STAGE.validate_python(config).model_dump(mode="json"),
+        "config": stage.model_dump(mode="json"),
         "dataset": DatasetRequest(
-            name="shapes", root=dataset.root, num_classes=10, ids={split: list(dataset.ids(split))[:LIMIT]}
+            name="shapes",
+            root=dataset.root,
+            num_classes=10,
+            ids={split: list(dataset.ids(split))[:LIMIT] for split in stage.splits()},
         ),
         **changes,
     }

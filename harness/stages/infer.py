@@ -20,8 +20,8 @@ from harness.stages.per_image import save_scores, unfinished
 from harness.weights import load_state
 
 # The stacks of a VOC image take 50 MB, and a network is slower than this many threads prepare them.
-_THREADS = 8
-_PREFETCH = 2  # images prepared ahead per thread
+THREADS = 8
+PREFETCH = 2  # images prepared ahead per thread
 
 
 def run(context: StageContext) -> StageResult:
@@ -40,9 +40,9 @@ def run(context: StageContext) -> StageResult:
     done = len(ids) - len(pending)
     context.progress.begin(len(ids), "images", done)
     throughput = Throughput()
-    threads = min(context.request.workers, _THREADS)
+    threads = min(context.request.workers, THREADS)
     with ThreadPoolExecutor(threads) as pool:
-        for image_id, prepared in _prefetched(pool, context, inference, pending, _PREFETCH * threads):
+        for image_id, prepared in prefetched(pool, context, inference, pending, PREFETCH * threads):
             with torch.inference_mode():
                 scores = inference.infer(model, prepared, device)
             save_scores(context.artifact.files / f"{image_id}.npz", scores)
@@ -75,7 +75,7 @@ def load_model(context: StageContext, epoch: int | None = None) -> torch.nn.Modu
     return model
 
 
-def _prefetched(
+def prefetched(
     pool: ThreadPoolExecutor, context: StageContext, inference: Inference, ids: Sequence[str], ahead: int
 ) -> Iterator[tuple[str, Any]]:
     """(id, prepared input) in order; decoding and resizing run ahead on threads (PIL releases the lock)."""

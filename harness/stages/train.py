@@ -23,6 +23,7 @@ from harness.monitor import Throughput
 from harness.schema import Init, TrainConfig, TrainStage, Weights
 from harness.stage import StageContext, StageResult
 from harness.stages.train_hooks import LossHistory, ResumePoints, StageProgress, latest_resume_point
+from harness.stages.validation import ValidationHook
 from harness.training_logs import log_config, remove_links, vis_backends
 from harness.weights import load_state
 
@@ -76,18 +77,28 @@ def run(context: StageContext) -> StageResult:
     start = point.iteration if point else 0
     context.progress.begin(schedule.iterations, "iterations", start)
     history, throughput = LossHistory(config.train_cfg.log_interval), Throughput()
+    validation = (
+        ValidationHook(context, config.validation, schedule.per_epoch, start) if config.validation else None
+    )
     if start < schedule.iterations:
         loader = make_loader(context, config, schedule, start)
         runner = make_runner(context, config, schedule, model, loader, point.path if point else None)
         for hook in (
             history,
             StageProgress(context.progress, throughput, schedule.batch_size),
+            *([validation] if validation else []),  # before a point of resumption that lies behind it
             ResumePoints(context.artifact, config.train_cfg, schedule.per_epoch),
         ):
             runner.register_hook(hook, priority="LOW")
         log_config(runner.visualizer, context.request, context.artifact)
         _train(runner)
-    save_model(model, context.artifact.files / "model.pth")
+    best = validation.best_checkpoint() if validation else None
+    if best is None:
+        save_model(model, context.artifact.files / "model.pth")
+    else:
+        # A copy: killed before the manifest, the training would need the state once more.
+        with best.path.open("rb") as source, atomic_file(context.artifact.files / "model.pth") as file:
+            shutil.copyfileobj(source, file)
     _keep_logs(context)
     return StageResult(
         meta={
@@ -95,11 +106,13 @@ def run(context: StageContext) -> StageResult:
             "iterations": schedule.iterations,
             "batch_size": schedule.batch_size,
             "images": len(ids),
+            **({"best_iteration": best.iteration} if best else {}),
         },
         images=(schedule.iterations - start) * schedule.batch_size,
         images_per_second=throughput.images_per_second,
         resumed_at=start,
         losses=history.curves,
+        validation=validation.curves() if validation else None,
     )
 
 

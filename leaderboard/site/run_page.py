@@ -135,6 +135,9 @@ def chart_data(record: RunRecord) -> dict[str, Any]:
         ],
         "curves": [_curve(stage) for stage in record.stages if stage.report and stage.report.curve],
         "losses": [_losses(stage) for stage in record.stages if stage.report and stage.report.losses],
+        "validations": [
+            _validation(stage) for stage in record.stages if stage.report and stage.report.validation
+        ],
     }
     return finite(document)
 
@@ -176,4 +179,16 @@ def _losses(stage: StageRecord) -> dict[str, Any]:
         "iteration": iterations,
         "losses": {name: values for name, values in logged.items() if "loss" in name},
         "others": {name: values for name, values in logged.items() if "loss" not in name},
+    }
+
+
+def _validation(stage: StageRecord) -> dict[str, Any]:
+    assert stage.report is not None
+    assert stage.report.validation is not None
+    found = dict(stage.report.validation)
+    iterations = found.pop("iteration", [])
+    return {
+        "stage": stage.name,
+        "iteration": iterations,
+        "mIoU": {name: values for name, values in found.items() if not name.endswith("_threshold")},
     }

@@ -45,6 +45,23 @@ def finished(**changes: Any) -> RunRecord:
     )
 
 
+def test_what_a_training_scored_on_its_way_is_a_table(tmp_path: Path) -> None:
+    run = finished()
+    assert run.stages[0].report is not None
+    run.stages[0].report.validation = {
+        "iteration": [200.0, 400.0],
+        "cam": [0.25, None],
+        "cam_threshold": [0.4, 0.45],
+        "seg": [0.125, 0.5],
+    }
+    text = shown(tmp_path, run)
+    assert "mIoU (%) while cam trains" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["iteration", "cam", "seg"] in rows
+    assert ["200", "25.00", "at", "0.4", "12.50"] in rows
+    assert ["400", "-", "50.00"] in rows
+
+
 def test_numbers_come_with_their_protocol_and_classes_with_precision_and_recall(tmp_path: Path) -> None:
     text = shown(tmp_path, finished())
     for line in (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from leaderboard.site.config_view import config_blocks
 from leaderboard.site.links import folder_name
-from leaderboard.site.run_page import timeline
+from leaderboard.site.run_page import chart_data, timeline
 from tests.record_samples import metric, record, stage
 from tests.site_pages import build
 from tests.site_samples import synthetic_run
@@ -91,3 +91,11 @@ def test_names_of_folders_are_safe_and_tell_runs_apart(first: str, second: str) 
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,110}", folder_name(first)) or first == ""
     if first != second:
         assert folder_name(first) != folder_name(second)
+
+
+def test_validations_of_a_training_are_drawn_without_their_thresholds() -> None:
+    trained = stage("cam", type="train")
+    assert trained.report is not None
+    trained.report.validation = {"iteration": [2.0, 4.0], "cam": [0.25, None], "cam_threshold": [0.1, 0.2]}
+    (drawn,) = chart_data(record(trained))["validations"]
+    assert drawn == {"stage": "cam", "iteration": [2.0, 4.0], "mIoU": {"cam": [0.25, None]}}

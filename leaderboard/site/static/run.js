@@ -59,6 +59,17 @@
     }
   }
 
+  const validations = document.querySelector("[data-charts=validations]");
+  for (const stage of validations ? data.validations : []) {
+    const series = Object.entries(stage.mIoU).map(([name, y]) => ({ name, x: stage.iteration, y }));
+    Charts.lines(figure(validations, stage.stage), series, {
+      title: `mIoU while ${stage.stage} trains`,
+      xLabel: "iteration",
+      yLabel: "mIoU",
+      height: 240,
+    });
+  }
+
   const overlay = document.querySelector("input[name=overlay]");
   if (overlay) {
     const apply = () => document.documentElement.style.setProperty("--overlay", overlay.value / 100);
