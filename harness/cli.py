@@ -13,6 +13,7 @@ from harness.errors import InputError
 from harness.verbs import data, image, results, weights
 from harness.verbs.check import check
 from harness.verbs.compare import compare
+from harness.verbs.doctor import doctor
 from harness.verbs.evaluate import evaluate
 from harness.verbs.leaderboard import leaderboard
 from harness.verbs.run import run
@@ -33,6 +34,7 @@ app.command()(show)
 app.command()(compare)
 app.command()(check)
 app.command()(submit)
+app.command()(doctor)
 
 
 @app.command()
