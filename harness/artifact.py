@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from harness.files import canonical_json, file_sha256, write_json
 
@@ -32,6 +32,14 @@ class FileEntry(BaseModel):
     sha256: str
 
 
+def _below(name: str) -> str:
+    """A name of a file below the folder `files`, and of nothing else."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
+        raise ValueError("is not the name of a file below the folder of files")
+    return name
+
+
 class Manifest(BaseModel):
     """What an artifact consists of."""
 
@@ -40,7 +48,7 @@ class Manifest(BaseModel):
     stage: str
     key: str
     meta: dict[str, Any] = {}
-    files: dict[str, FileEntry]
+    files: dict[Annotated[str, AfterValidator(_below)], FileEntry]
 
     @property
     def content_key(self) -> str:

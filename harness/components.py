@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def component_arguments(type_name: str, custom_imports: Sequence[str]) -> set[str] | None:
+def component_arguments(type_name: Any, custom_imports: Sequence[str]) -> set[str] | None:
     """Names of the arguments that a component's constructor takes, whether or not a config gives them.
 
     None where no registry knows the component. Imports the method's modules, and with them torch.
     """
     import_modules(custom_imports)
-    found = _component(type_name)
+    # A registry takes other names as addresses of Python objects, and imports what they are in.
+    named = isinstance(type_name, str) and type_name.isidentifier()
+    found = _component(type_name) if named else None
     return None if found is None else set(inspect.signature(found).parameters)
 
 

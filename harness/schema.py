@@ -5,12 +5,34 @@ These models are the reference for everything after `stages.<name>.` in a config
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 Number = Literal["seed", "pseudo", "seg", "seg_crf"]
-Component = dict[str, Any]
+_TYPE = re.compile(r"(?:(?:mmengine|mmcv|mmseg)\.)?[A-Za-z_]\w*")
+
+
+def _registered(component: dict[str, Any]) -> dict[str, Any]:
+    """Check that every `type` in a component is a name that a registry may have.
+
+    mmengine's registries take a name with dots as the address of any Python object, such as `os.system`.
+    """
+    waiting: list[Any] = [component]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            kind = node.get("type", "")
+            if isinstance(kind, str) and kind and not _TYPE.fullmatch(kind):
+                raise ValueError(f"type is '{kind}', which is no name of a registered component")
+            waiting.extend(node.values())
+        elif isinstance(node, list | tuple):
+            waiting.extend(node)
+    return component
+
+
+Component = Annotated[dict[str, Any], AfterValidator(_registered)]
 
 
 class _Strict(BaseModel):

@@ -6,6 +6,7 @@ Archives are read from front to back in small pieces, so memory does not depend 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import lzma
 import stat
@@ -27,7 +28,18 @@ Wanted = Callable[[str], str | None]
 """Says where a member's file goes, relative to a folder; None leaves the member out."""
 
 _CHUNK = 1 << 20  # bytes
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # what a zip archive of another kind is answered with: encrypted, compressed in a new way
+    ValueError,  # fields that are no numbers
+    LookupError,  # names of no letters
+)
+_NO_PLACE = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -115,27 +127,48 @@ def extract(
             inside(folder, place)
             ready.add(target.parent)
         if not (keep and member.kind == "file" and _bytes(target) == member.size):
-            with atomic_file(target, durable=False) as file:
-                for piece in member.pieces():
-                    file.write(piece)
+            _write(member, target)
         files[place] = member.size
     return files
+
+
+def _write(member: Member, target: Path) -> None:
+    """Unpack one member.
+
+    Raises:
+        InputError: the archive is damaged, or no file can have that name.
+    """
+    try:
+        with atomic_file(target, durable=False) as file:
+            for piece in member.pieces():
+                file.write(piece)
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise InputError(
+            f"the archive {member.archive} holds {member.name[:80]}, which cannot be a file here "
+            f"({error.strerror}): fetch it again from its official source"
+        ) from error
 
 
 def inside(folder: Path, place: str) -> Path:
     """Return the path of a file to write below `folder`, whose parent folder is made.
 
     Raises:
-        InputError: a link on the way leads outside of `folder`.
+        InputError: a link on the way leads outside of `folder`, or a file stands where a folder belongs.
     """
     target = folder / place
-    if not target.parent.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
     if not target.parent.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"{target.parent} is a link that leads outside of {folder}, where nothing may be written: "
             "replace it by a folder"
         )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"{target} cannot be written, because a file has the name of its folder: remove that file"
+        ) from error
     return target
 
 
@@ -201,7 +234,9 @@ def _safe_name(archive: Path, name: str) -> str:
 def _reading(archive: Path, name: str) -> Iterator[None]:
     try:
         yield
-    except _BROKEN as error:
+    except (*_BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk
+            raise
         where = f" at {name}" if name else ""
         raise InputError(
             f"the archive {archive} cannot be read{where} ({error}): it is damaged or cut short, fetch it "

@@ -10,8 +10,6 @@ and no border, and the lists `dataset/{train,val}.txt`.
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.archive import OnBytes, inside, members
+from harness.data.matlab import read_uint8_field
 from harness.data.palette import voc_palette, write_mask
 from harness.errors import InputError
 from harness.processes import map_unordered
 
 _LISTS = ("train.txt", "val.txt")
 _LARGEST_LABEL = 20
-# What scipy raises for other files, files of another version, and files that were cut short or damaged.
-_NO_MATLAB_FILE = (KeyError, IndexError, TypeError, ValueError, NotImplementedError, OSError, zlib.error)
 
 _worker: dict[str, Any] = {}
 
@@ -93,15 +90,9 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
     Raises:
         ValueError: it is no such file, or holds a label that is no class of VOC.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        mask = loadmat(io.BytesIO(content))["GTcls"]["Segmentation"][0, 0]
-    except (*_NO_MATLAB_FILE, MatReadError) as error:
-        raise ValueError(f"no GTcls.Segmentation: {error}") from error
-    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.max(initial=0) > _LARGEST_LABEL:
-        raise ValueError(f"not a mask: {mask.dtype} of shape {mask.shape}, up to {mask.max(initial=0)}")
+    mask = read_uint8_field(content, "GTcls", "Segmentation")
+    if mask.max(initial=0) > _LARGEST_LABEL:
+        raise ValueError(f"it holds label {mask.max()}, but labels are 0 to {_LARGEST_LABEL}")
     return mask
 
 

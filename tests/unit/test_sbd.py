@@ -80,10 +80,10 @@ def test_a_missing_list_is_named(tmp_path: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"no MATLAB file", "GTcls"),
-        (mat_file(sbd_mask(IDS[0]))[:100], "GTcls"),
-        (mat_file(sbd_mask(IDS[0]))[:-20], "GTcls"),
-        (mat_file(np.full((4, 5), 21, np.uint8)), "up to 21"),
+        (b"no MATLAB file", "no MATLAB file of level 5"),
+        (mat_file(sbd_mask(IDS[0]))[:100], "no MATLAB file of level 5"),
+        (mat_file(sbd_mask(IDS[0]))[:-20], "cut off"),
+        (mat_file(np.full((4, 5), 21, np.uint8)), "it holds label 21"),
         (mat_file(np.full((4, 5, 3), 1, np.uint8)), "shape"),
     ],
 )
