@@ -14,6 +14,7 @@ from methods.irn import convert as irn
 from methods.modules import deeplab_aspp, deeplabv2, resnet, resnet38, wide_cam
 from methods.seam import model as seam
 from methods.vwe import checkpoint as vwe
+from methods.weaktr import model as weaktr
 
 CONVERTERS.update(
     {
@@ -29,6 +30,8 @@ CONVERTERS.update(
         "seam": seam.convert_authors,
         "torchvision_resnet": resnet.convert_torchvision,
         "vwe": vwe.convert_authors,
+        "weaktr": weaktr.convert_authors,
+        "weaktr_deit": weaktr.convert_deit,
         "wide_cam": wide_cam.convert_authors,
     }
 )
