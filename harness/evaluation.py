@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Literal
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import InputError
 from harness.metrics.bootstrap import Interval, percentile_interval, resampled_mean_iou
@@ -21,7 +23,7 @@ from harness.metrics.confusion import (
     segmentation_metrics,
 )
 from harness.metrics.split_counts import BatchCounts, ImageCounts, SplitCounts
-from harness.metrics.sweep import Thresholds, count_levels, level_map
+from harness.metrics.sweep import Thresholds, best_threshold, count_levels, level_map
 from harness.prediction_source import GroundTruth, Source
 from harness.processes import map_unordered
 from harness.report import Protocol, Quality
@@ -62,6 +64,7 @@ class Evaluation:
         sweep: background thresholds for CAMs, ascending.
         fixed: a threshold to report besides, chosen beforehand; it need not be in the sweep.
         boundary: whether boundary regions are counted, too.
+        stop_at_drop: see `best_threshold`.
     """
 
     ids: Sequence[str]
@@ -70,6 +73,7 @@ class Evaluation:
     sweep: Sequence[float] = ()
     fixed: float | None = None
     boundary: bool = True
+    stop_at_drop: bool = False
 
     @cached_property
     def thresholds(self) -> Thresholds | None:
@@ -191,7 +195,7 @@ def conclude(evaluation: Evaluation, tally: Tally, protocol: Protocol) -> tuple[
 
     def quality(chosen: Literal["fixed", "best of sweep", "none"], at: float | None) -> Quality:
         column = 0 if at is None or evaluation.thresholds is None else evaluation.thresholds.index(at)
-        drawn = draws[:, swept].max(1) if chosen == "best of sweep" else draws[:, column]
+        drawn = _best_of(draws[:, swept], evaluation) if chosen == "best of sweep" else draws[:, column]
         return _quality(
             evaluation,
             counts[column],
@@ -207,10 +211,18 @@ def conclude(evaluation: Evaluation, tally: Tally, protocol: Protocol) -> tuple[
     found = []
     if evaluation.sweep:
         mean_iou = mean_over_classes(counts.iou)[swept]
-        found.append(quality("best of sweep", evaluation.sweep[int(mean_iou.argmax())]))
+        best = best_threshold(mean_iou, evaluation.stop_at_drop)
+        found.append(quality("best of sweep", evaluation.sweep[best]))
     if evaluation.fixed is not None:
         found.append(quality("fixed", evaluation.fixed))
     return found, _curve(evaluation.sweep, counts, swept) if evaluation.sweep else None
+
+
+def _best_of(draws: NDArray[np.float64], evaluation: Evaluation) -> NDArray[np.float64]:
+    """The mIoU that each draw (D, T) chooses for itself: (D,)."""
+    if not evaluation.stop_at_drop:
+        return draws.max(1)
+    return np.array([draw[best_threshold(draw, stop_at_drop=True)] for draw in draws])
 
 
 def _quality(

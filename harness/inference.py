@@ -48,7 +48,8 @@ class MultiScaleCAM:
         scales: factors of the image size.
         flip_fusion: how the pair of image and mirror is fused: `max` (VWE) or `sum` (all others).
         high_res: `direct` resizes each map to the image; `pad16` to the next multiple of 16 and cuts (IRNet).
-        normalisation: of each class: by its maximum (`max`), or by minimum and maximum (`min_max`: SEAM).
+        normalisation: of each class: by its maximum (`max`), or by minimum and maximum (`min_max`: SEAM;
+            `range`, the plain form: WeakTr, SemPLeS).
     """
 
     kind: Literal["cam", "logits"] = "cam"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
@@ -31,3 +32,47 @@ class HeldPolyLR(LRSchedulerMixin, _ParamScheduler):
         step = min(self.last_step, self.max_steps - 1)
         factor = (1 - step / self.max_steps) ** self.power
         return [base * factor for base in self.base_values]
+
+
+@PARAM_SCHEDULERS.register_module()
+class EpochCosineLR(LRSchedulerMixin, _ParamScheduler):
+    """Cosine by whole epochs after a linear warm-up, as timm's trainings step it (spec `semples`, section 6).
+
+    Epoch e has the rate of schedule index t = max(e - `late`, 0): in the warm-up `warmup_lr` +
+    t (base - `warmup_lr`) / `warmup_epochs`, then `min_lr` + (base - `min_lr`)(1 + cos(pi t / epochs)) / 2.
+
+    Args:
+        optimizer: what it drives.
+        epochs: length of the cosine; the warm-up is part of it.
+        per_epoch: iterations of an epoch; the train stage knows them.
+        min_lr: where the cosine ends.
+        warmup_epochs: length of the warm-up.
+        warmup_lr: where it begins.
+        late: epochs by which the rate lags behind; the releases of DeiT and after it step with the epoch just
+            finished, so that epochs 0 and 1 have the same rate.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        *,
+        epochs: int,
+        per_epoch: int,
+        min_lr: float = 0.0,
+        warmup_epochs: int = 0,
+        warmup_lr: float = 1e-6,
+        late: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        self.epochs, self.per_epoch, self.late = epochs, per_epoch, late
+        self.min_lr, self.warmup_epochs, self.warmup_lr = min_lr, warmup_epochs, warmup_lr
+        super().__init__(optimizer, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        index = max(self.last_step // self.per_epoch - self.late, 0)
+        return [self._rate(base, index) for base in self.base_values]
+
+    def _rate(self, base: float, index: int) -> float:
+        if index < self.warmup_epochs:
+            return self.warmup_lr + index * (base - self.warmup_lr) / self.warmup_epochs
+        return self.min_lr + 0.5 * (base - self.min_lr) * (1 + math.cos(math.pi * index / self.epochs))

@@ -8,7 +8,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
 
 Number = Literal["seed", "pseudo", "seg", "seg_crf"]
 _TYPE = re.compile(r"(?:(?:mmengine|mmcv|mmseg)\.)?[A-Za-z_]\w*")
@@ -91,6 +100,11 @@ class Sweep(_Strict):
     start: float
     stop: float
     step: Annotated[float, Field(gt=0)]
+    stop_at_drop: bool = Field(
+        False,
+        description="choose before the first threshold that does not improve, as WeakTr and SemPLeS do; "
+        "default: among all",
+    )
 
     @model_validator(mode="after")
     def _ascends(self) -> Sweep:
@@ -238,13 +252,60 @@ class EvaluateStage(StageConfig):
         return {"scores": self.scores} if self.scores else {"masks": str(self.masks)}
 
 
-AnyStage = Annotated[TrainStage | InferStage | RefineStage | EvaluateStage, Field(discriminator="type")]
+class ForeignImage(_Strict):
+    """An image of any ancestry that makes a stage's output; see docs/stage-contract.md."""
+
+    image: str = Field(description="as Docker names it: tag, or repository@digest", min_length=1)
+    command: list[str] = Field([], description="what gets the path of stage.json; default: the image's own")
+
+
+class ForeignStage(StageConfig):
+    """A stage that an image without our code makes; what it is told in `settings` is its own matter."""
+
+    type: Literal["train", "infer", "refine"]
+    foreign: ForeignImage
+    reads: dict[str, str] = Field({}, description="stages whose artifacts it reads, by role")
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _known_roles(self) -> ForeignStage:
+        for role in self.reads:
+            if role not in INPUT_KIND:
+                raise ValueError(f"reads names the role '{role}'; the roles are {', '.join(INPUT_KIND)}")
+        return self
+
+    def inputs(self) -> dict[str, str]:
+        return dict(self.reads)
+
+
+def _stage_tag(stage: Any) -> str | None:
+    """Which model a stage's config is for: `foreign`, or its type."""
+    if isinstance(stage, BaseModel):
+        return "foreign" if isinstance(stage, ForeignStage) else str(getattr(stage, "type", None))
+    if not isinstance(stage, dict) or not isinstance(stage.get("type"), str):
+        return None
+    return "foreign" if "foreign" in stage else str(stage["type"])
+
+
+AnyStage = Annotated[
+    Annotated[TrainStage, Tag("train")]
+    | Annotated[InferStage, Tag("infer")]
+    | Annotated[RefineStage, Tag("refine")]
+    | Annotated[EvaluateStage, Tag("evaluate")]
+    | Annotated[ForeignStage, Tag("foreign")],
+    Discriminator(
+        _stage_tag,
+        custom_error_type="stage_type",
+        custom_error_message="type must be one of train, infer, refine, evaluate",
+    ),
+]
 STAGE: TypeAdapter[AnyStage] = TypeAdapter(AnyStage)
 STAGE_TYPES: dict[str, type[StageConfig]] = {
     "train": TrainStage,
     "infer": InferStage,
     "refine": RefineStage,
     "evaluate": EvaluateStage,
+    "foreign": ForeignStage,
 }
 OUTPUT_KIND: dict[str, Literal["checkpoint", "scores", "masks", "metrics"]] = {
     "train": "checkpoint",

@@ -6,15 +6,14 @@ that `harness.data.transforms` has; recipes that were published with them need t
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import mmseg.datasets.transforms  # noqa: F401  registers its transforms, and mmcv's with them
 import numpy as np
 from mmseg.registry import TRANSFORMS
 
+from harness.data.global_random import seeded_globals
 from harness.data.pixels import TO_FLOAT, Float32Array, Uint8Array
 
 
@@ -44,20 +43,7 @@ class MMPipeline:
         results["seg_fields"] = [] if label is None else ["gt_seg_map"]
         if label is not None:
             results["gt_seg_map"] = label
-        with _global_state(rng):
+        with seeded_globals(rng):
             for transform in self.transforms:
                 results = transform(results)
         return self.to_float(results["img"][..., ::-1]), results.get("gt_seg_map")
-
-
-@contextmanager
-def _global_state(rng: np.random.Generator) -> Iterator[None]:
-    """Make numpy's and Python's global numbers, which these transforms draw, a function of the generator."""
-    numpys, pythons = np.random.get_state(), random.getstate()
-    np.random.seed(int(rng.integers(2**32)))
-    random.seed(int(rng.integers(2**32)))
-    try:
-        yield
-    finally:
-        np.random.set_state(numpys)
-        random.setstate(pythons)

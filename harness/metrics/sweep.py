@@ -112,6 +112,21 @@ class LevelMap:
     thresholds: int
 
 
+def best_threshold(mean_iou: npt.NDArray[np.floating], stop_at_drop: bool = False) -> int:
+    """Position of the best mIoU of a sweep, the lowest one at a tie.
+
+    Args:
+        mean_iou: (T,) by ascending threshold; NaN counts as worse than any number.
+        stop_at_drop: look no further than the first threshold that does not improve (spec `semples`, section
+            8); on a curve with one peak it is the same.
+    """
+    values = np.where(np.isnan(mean_iou), -np.inf, mean_iou)
+    if stop_at_drop:
+        drops = np.flatnonzero(values[1:] <= values[:-1])
+        return int(drops[0]) if len(drops) else len(values) - 1
+    return int(values.argmax())
+
+
 def level_map(
     keys: npt.NDArray[np.integer], maps: npt.NDArray[np.float32], thresholds: Thresholds, num_classes: int
 ) -> LevelMap:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 FlipFusion = Literal["max", "sum"]
 HighRes = Literal["direct", "pad16"]
-Normalisation = Literal["max", "min_max"]
+Normalisation = Literal["max", "min_max", "range"]
 EPS = 1e-5
+_RANGE_EPS = 1e-8
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,16 @@ def stretch(cam: Tensor) -> Tensor:
     return (cam - low - EPS) / (high - low + EPS)
 
 
+def between_extremes(cam: Tensor) -> Tensor:
+    """(C, h, w) CAMs, each class between its minimum and maximum, plainly (spec `semples`, section 7)."""
+    high, low = cam.amax((-2, -1), keepdim=True), cam.amin((-2, -1), keepdim=True)
+    return (cam - low) / (high - low + _RANGE_EPS)
+
+
 NORMALISATIONS: dict[Normalisation, Callable[[Tensor], Tensor]] = {
     "max": divide_by_maximum,
     "min_max": stretch,
+    "range": between_extremes,
 }
 
 
@@ -104,7 +112,8 @@ def cam_scores(
         labels: (N, C) multi-hot image-level labels.
         size: H, W of the images.
         high_res: see `fuse_scales`.
-        normalisation: `max` divides each class by its maximum, `min_max` see `stretch`.
+        normalisation: `max` divides each class by its maximum, `min_max` see `stretch`, `range` see
+            `between_extremes`.
 
     Returns:
         One entry per image; K = 0 where the image has no class.

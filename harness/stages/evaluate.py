@@ -33,6 +33,7 @@ def run(context: StageContext) -> StageResult:
         truth=DatasetTruth(context.dataset, config.split),
         sweep=thresholds(config.sweep),
         fixed=config.threshold,
+        stop_at_drop=config.sweep is not None and config.sweep.stop_at_drop,
     )
     context.progress.begin(len(evaluation.ids), "images")
     throughput, done = Throughput(), 0

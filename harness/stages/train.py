@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from mmengine.runner import Runner
@@ -140,6 +141,17 @@ def submodule(model: torch.nn.Module, name: str) -> torch.nn.Module:
         ) from error
 
 
+@runtime_checkable
+class AdaptsWeights(Protocol):
+    """A part of a model that fits weights to its own size before they are compared with it.
+
+    Position embeddings of another grid, say, or one class token for many classes.
+    """
+
+    def adapt_weights(self, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The state with the shapes of this module; what it cannot fit it leaves as it is."""
+
+
 def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: str | None) -> None:
     """Load initial weights into a model or one of its submodules, strictly.
 
@@ -152,6 +164,8 @@ def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: s
     if layout is not None and set(state) != set(own):  # `harness weights convert` may have been there before
         conversion = CONVERTERS[layout](state)
         state = conversion.state | {name: torch.empty(0) for name in conversion.unmapped}  # refused below
+    if isinstance(target, AdaptsWeights):
+        state = target.adapt_weights(state)
     optional = tuple(weights.allow_missing)
     missing = [name for name in own if name not in state and not (optional and name.startswith(optional))]
     wrong = [n for n, tensor in state.items() if n not in own or own[n] != tensor.shape]
@@ -231,6 +245,8 @@ def make_runner(
     if scheduler.get("type") == "PolyLR":
         # mmengine's PolyLR reaches eta_min at step end - 1, the literature's poly rule at max_iters.
         scheduler.setdefault("end", schedule.iterations + 1)
+    if scheduler.get("type") == "EpochCosineLR":
+        scheduler.setdefault("per_epoch", schedule.per_epoch)
     return Runner(
         model=model,
         work_dir=str(context.artifact.state),

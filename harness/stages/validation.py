@@ -19,7 +19,7 @@ from harness.files import atomic_file, canonical_json, write_json
 from harness.inference import Inference, Scores
 from harness.metrics.confusion import confusion_matrix, mean_over_classes
 from harness.metrics.split_counts import BatchCounts, ImageCounts, SplitCounts
-from harness.metrics.sweep import Thresholds, count_levels, level_map
+from harness.metrics.sweep import Thresholds, best_threshold, count_levels, level_map
 from harness.prediction_source import winning_class
 from harness.registry import INFERENCES
 from harness.schema import Validation, ValidationOutput
@@ -44,6 +44,7 @@ class OutputScore:
         self._values = [value for value in values if value is not None]
         self._thresholds = Thresholds(self._values) if self._values else None
         self._num_classes = num_classes
+        self._stop_at_drop = output.sweep is not None and output.sweep.stop_at_drop
         self._counts = SplitCounts(images, num_classes, max(len(self._values), 1), groups=1)
 
     def add(self, name: str, kind: str, scores: Scores, truth: Any) -> None:
@@ -72,11 +73,9 @@ class OutputScore:
 
     def result(self) -> tuple[float | None, float | None]:
         """The best mIoU, None where nothing was counted, and its threshold, None where there is none."""
-        means = mean_over_classes(self._counts.total().iou).tolist()
-        best = max(
-            range(len(means)), key=lambda index: -math.inf if math.isnan(means[index]) else means[index]
-        )
-        value = None if math.isnan(means[best]) else means[best]
+        means = mean_over_classes(self._counts.total().iou)
+        best = best_threshold(means, self._stop_at_drop)
+        value = None if math.isnan(means[best]) else float(means[best])
         return value, self._values[best] if self._values else None
 
 

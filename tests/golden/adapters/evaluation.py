@@ -7,7 +7,6 @@ leaves out undefined classes, as we do. On the official splits every class occur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from harness.metrics.classification import average_precision_per_image, f1_per_image
 from harness.metrics.confusion import VOID, ClassCounts, confusion_matrix, mean_over_classes
+from harness.metrics.sweep import best_threshold
 from harness.ops.crf import CRFParameters, crf_from_labels
 from harness.stages.examples import cam_prediction
 from tests.golden.adapters.metrics import CamImage, swept
@@ -145,13 +145,8 @@ def semples_sweep(case: Case) -> dict[str, Any]:
         out[f"t{threshold}.FN"] = defined_percent(at.fn_rate)
     swept_values = range(config["start"], config["end"])
     curve = [defined_percent(counts[percent.index(value)].iou) for value in swept_values]
-    best = _first_peak(curve)
+    best = best_threshold(np.array(curve), stop_at_drop=True)
     return out | {"early_stop.best_mIoU": curve[best], "early_stop.best_threshold": swept_values[best] / 100}
-
-
-def _first_peak(curve: Sequence[float]) -> int:
-    """Where the released sweep stops: before the first threshold that does not improve."""
-    return next((i for i in range(len(curve) - 1) if curve[i + 1] <= curve[i]), len(curve) - 1)
 
 
 CRFS = {
