@@ -62,14 +62,18 @@ def load_adapters() -> None:
         importlib.import_module(f"{adapters.__name__}.{module.name}")
 
 
-def fill_parameter(name: str, shape: list[int], override: Mapping[str, float] | None = None) -> torch.Tensor:
+def fill_parameter(
+    name: str, shape: list[int], override: Mapping[str, float] | str | None = None
+) -> torch.Tensor:
     """One network tensor by the golden files' rules.
 
     Args:
         name: upstream parameter name, which seeds the stream and selects the rule.
         shape: its shape.
-        override: optional `mul` and `add` applied to the value.
+        override: optional `mul` and `add` applied to the value, or `ones` in its place.
     """
+    if override == "ones":
+        return torch.ones(shape)
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
     z = _normals(name, tuple(shape)).copy()
@@ -84,6 +88,7 @@ def fill_parameter(name: str, shape: list[int], override: Mapping[str, float] | 
     else:
         z /= np.sqrt(z.size / shape[0])
     if override:
+        assert not isinstance(override, str), f"unknown rule for {name}: {override}"
         z = override.get("mul", 1.0) * z + override.get("add", 0.0)
     return torch.from_numpy(np.asarray(z, dtype="float32"))
 
