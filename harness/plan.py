@@ -12,7 +12,7 @@ from typing import Any
 from harness.artifact import Artifact
 from harness.errors import InputError, nearest
 from harness.files import canonical_json
-from harness.schema import INPUT_KIND, OUTPUT_KIND, AnyStage, InferStage, MethodConfig, TrainStage
+from harness.schema import OUTPUT_KIND, AnyStage, InferStage, MethodConfig, TrainStage, input_kind
 
 # A key holds what can change a stage's output; these settings change speed, logs and resumption only.
 _NEUTRAL = {
@@ -125,9 +125,9 @@ def _check_input(config: MethodConfig, name: str, role: str, source: str) -> Non
             f"{nearest(source, config.stages)}; the stages are {', '.join(config.stages)}"
         )
     kind = OUTPUT_KIND[config.stages[source].type]
-    if kind != INPUT_KIND[role]:
+    if kind != input_kind(role):
         raise InputError(
-            f"stages.{name}.{role} needs {INPUT_KIND[role]}, but stage '{source}' makes {kind}: "
+            f"stages.{name}.{role} needs {input_kind(role)}, but stage '{source}' makes {kind}: "
             "name another stage"
         )
     stage, training = config.stages[name], config.stages[source]
@@ -187,10 +187,11 @@ def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredien
     for section, setting in _NEUTRAL:
         config.get(section, {}).pop(setting, None)
     for role in inputs:  # the input's key stands for its name
-        if role == "init":
-            config["init"].pop("stage")
-        else:
+        if not role.startswith("init"):
             config.pop(role)
+    inits = config.get("init") or []
+    for init in inits if isinstance(inits, list) else [inits]:
+        init.pop("stage")
     weights = stage.weights.name if isinstance(stage, TrainStage) and stage.weights else None
     material = {
         "config": config,

@@ -180,7 +180,9 @@ class TrainStage(StageConfig):
     )
     model: Component
     weights: Weights | None = None
-    init: Init | None = None
+    init: Init | list[Init] | None = Field(
+        None, description="one stage, or a list of stages that fill different parts"
+    )
     transform: Component
     train_dataloader: DataLoader
     optim_wrapper: Component
@@ -193,7 +195,12 @@ class TrainStage(StageConfig):
 
     def inputs(self) -> dict[str, str]:
         found = {} if self.labels in ("image", "mask") else {"labels": self.labels}
-        return found | ({"init": self.init.stage} if self.init else {})
+        return found | {role: init.stage for role, init in self.inits().items()}
+
+    def inits(self) -> dict[str, Init]:
+        """The earlier stages that initial values come from, by role: `init`, `init_2`, `init_3`, …"""
+        given = self.init if isinstance(self.init, list) else [self.init] if self.init else []
+        return {f"init_{number}" if number > 1 else "init": init for number, init in enumerate(given, 1)}
 
 
 class InferStage(StageConfig):
@@ -320,6 +327,16 @@ INPUT_KIND = {
     "scores": "scores",
     "masks": "masks",
 }
+
+
+def input_kind(role: str) -> str:
+    """The kind of artifact that a role takes; `init_2` takes what `init` does.
+
+    Raises:
+        KeyError: there is no such role.
+    """
+    return INPUT_KIND["init" if role.startswith("init_") else role]
+
 
 
 class DatasetConfig(_Strict):

@@ -72,8 +72,8 @@ def run(context: StageContext) -> StageResult:
     model = MODELS.build(config.model)
     if config.weights is not None and context.request.weights is not None:
         load_weights(model, context.request.weights, config.weights, context.request.weights_layout)
-    if config.init is not None:
-        init_from_stage(model, context.input("init"), config.init)
+    for role, init in config.inits().items():
+        init_from_stage(model, context.input(role), init)
     point = latest_resume_point(context.artifact.state)
     start = point.iteration if point else 0
     context.progress.begin(schedule.iterations, "iterations", start)
