@@ -20,6 +20,9 @@ from harness.schema import STAGE_TYPES, MethodConfig
 
 METHODS = Path(__file__).resolve().parents[1] / "methods"
 _DATASETS = ("coco", "shapes", "voc")
+_SHARED = (
+    "modules"  # the folder of what several methods use; it has no configs, whatever its files are called
+)
 _SECTIONS = ("title", "dataset", "custom_imports", "stages")
 
 
@@ -37,8 +40,7 @@ class Override:
 def list_methods(root: Path = METHODS) -> list[str]:
     """Ids of the methods that have at least one config."""
     folders = (path.parent for path in root.glob("*/*.py") if path.name != "__init__.py")
-    hidden = {"modules"}
-    return sorted({f.name for f in folders if not f.name.startswith("_") and f.name not in hidden})
+    return sorted({f.name for f in folders if not f.name.startswith("_") and f.name != _SHARED})
 
 
 def list_configs(method: str, root: Path = METHODS) -> list[str]:
@@ -49,7 +51,9 @@ def list_configs(method: str, root: Path = METHODS) -> list[str]:
 
 def is_config(path: Path) -> bool:
     """Whether a file, given relative to the methods' folder, is a config or part of one."""
-    return path.parts[0] == "_base_" or (len(path.parts) > 1 and path.stem.split("_")[0] in _DATASETS)
+    if path.parts[0] in ("_base_", _SHARED):
+        return path.parts[0] == "_base_"
+    return len(path.parts) > 1 and path.stem.split("_")[0] in _DATASETS
 
 
 def find_config(method: str, dataset: str, variant: str | None = None, root: Path = METHODS) -> Path:
@@ -214,7 +218,7 @@ def _schema_keys(document: Mapping[str, Any], path: tuple[str, ...]) -> set[str]
             return set()
         if path[:depth] == ("stages",):
             stage: Any = document.get("stages", {}).get(part)
-            model = STAGE_TYPES.get(str(stage.get("type"))) if isinstance(stage, Mapping) else None
+            model = _stage_model(stage) if isinstance(stage, Mapping) else None
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation)
         else:
@@ -222,6 +226,10 @@ def _schema_keys(document: Mapping[str, Any], path: tuple[str, ...]) -> set[str]
     if isinstance(model, type) and issubclass(model, BaseModel):
         return set(model.model_fields)
     return set()
+
+
+def _stage_model(stage: Mapping[str, Any]) -> type[BaseModel] | None:
+    return STAGE_TYPES.get("foreign" if "foreign" in stage else str(stage.get("type")))
 
 
 def _model_in(annotation: Any) -> Any:

@@ -68,27 +68,32 @@ def image_names(root: Path = ROOT) -> list[str]:
 def recipes(name: str, base_image: str | None = None, root: Path = ROOT) -> list[Recipe]:
     """The recipes of an image and of those that it stands on, lowest first.
 
+    A method without a Dockerfile of its own is executed in the harness image.
+
     Args:
         name: `base`, `harness` or a method.
         base_image: Debian image below all; None for environment variable HARNESS_BASE_IMAGE or bookworm-slim.
         root: the checkout.
 
     Raises:
-        InputError: there is no Dockerfile for it.
+        InputError: there is no such method.
     """
-    if name not in image_names(root):
+    own = name in image_names(root)
+    if not own and not (root / "methods" / name).is_dir():
         raise InputError(
-            f"no image for '{name}'{nearest(name, image_names(root))}: {root / 'docker'} has "
-            f"no {name}.Dockerfile; write one, or take --executor local"
+            f"no image for '{name}'{nearest(name, image_names(root))}: there is no method of that name"
         )
     docker, locks = root / "docker", root / "requirements"
     debian = base_image or os.environ.get("HARNESS_BASE_IMAGE") or DEBIAN
-    files = _read(root, docker / "base.Dockerfile", [locks / "build.lock", locks / "runtime.lock"])
+    debian_packages = [docker / "debian-snapshot.sh", docker / "debian.snapshot"]
+    files = _read(
+        root, docker / "base.Dockerfile", [locks / "build.lock", locks / "runtime.lock", *debian_packages]
+    )
     chain = [Recipe("base", debian, files)]
     if name != "base":
         files = _read(root, root / "Dockerfile", [root / "harness", root / "methods", root / "leaderboard"])
         chain.append(Recipe("harness", chain[-1].tag, files))
-    if name not in ("base", "harness"):
+    if own and name not in ("base", "harness"):
         files = _read(root, docker / f"{name}.Dockerfile", [root / "methods" / name])
         chain.append(Recipe(name, chain[-1].tag, files))
     return chain

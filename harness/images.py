@@ -149,7 +149,7 @@ def _build(
             custom_context=True,
             dockerfile="Dockerfile",
             tag=recipe.tag,
-            buildargs={**proxies, "BASE_IMAGE": recipe.parent},
+            buildargs={**proxies, **_snapshots(), "BASE_IMAGE": recipe.parent},
             network_mode="host",  # the network that works for the user: proxies on localhost, VPN routes, DNS
             rm=True,
             forcerm=True,
@@ -164,6 +164,12 @@ def _build(
         raise InputError(
             f"image {recipe.tag} could not be built ({problem.strip()}): see {log}, then try again"
         )
+
+
+def _snapshots() -> dict[str, str]:
+    """The address of a company's own snapshots of Debian, if it has them."""
+    given = os.environ.get("HARNESS_DEBIAN_SNAPSHOTS")
+    return {"DEBIAN_SNAPSHOTS": given} if given else {}
 
 
 def _follow(

@@ -12,7 +12,15 @@ from typing import Any
 from harness.artifact import Artifact
 from harness.errors import InputError, nearest
 from harness.files import canonical_json
-from harness.schema import OUTPUT_KIND, AnyStage, InferStage, MethodConfig, TrainStage, input_kind
+from harness.schema import (
+    OUTPUT_KIND,
+    AnyStage,
+    ForeignStage,
+    InferStage,
+    MethodConfig,
+    TrainStage,
+    input_kind,
+)
 
 # A key holds what can change a stage's output; these settings change speed, logs and resumption only.
 _NEUTRAL = {
@@ -35,6 +43,7 @@ class Ingredients:
         environment: identity of the interpreter and its packages (see `harness.executors`).
         seed: the run's seed.
         shortened: `limit` and `smoke`, which change what a stage does.
+        images: id of each foreign image by the name that stages give it.
     """
 
     dataset: Mapping[str, Any]
@@ -43,6 +52,7 @@ class Ingredients:
     environment: str
     seed: int
     shortened: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
     auxiliary: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -183,6 +193,8 @@ def needed_stages(config: MethodConfig, imported: Collection[str]) -> list[str]:
 
 def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredients) -> str:
     """Hash of all that a stage's output depends on (32 hex digits); its name is no part of it."""
+    if isinstance(stage, ForeignStage):
+        return _foreign_key(stage, inputs, ingredients)
     config = stage.model_dump(mode="json")
     for section, setting in _NEUTRAL:
         config.get(section, {}).pop(setting, None)
@@ -201,6 +213,19 @@ def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredien
         "auxiliary": {name: ingredients.auxiliary.get(name) for name in _auxiliary(stage)},
         "code": ingredients.code,
         "environment": ingredients.environment,
+        "seed": ingredients.seed,
+        "shortened": dict(ingredients.shortened),
+    }
+    return hashlib.sha256(canonical_json(material).encode()).hexdigest()[:32]
+
+
+def _foreign_key(stage: ForeignStage, inputs: Mapping[str, str], ingredients: Ingredients) -> str:
+    """As `stage_key`, for a stage whose image is all its code and environment."""
+    material = {
+        "config": stage.model_dump(mode="json", exclude={"reads"}),
+        "inputs": dict(inputs),
+        "dataset": dict(ingredients.dataset),
+        "image": ingredients.images[stage.foreign.image],
         "seed": ingredients.seed,
         "shortened": dict(ingredients.shortened),
     }

@@ -18,7 +18,7 @@ from harness.executors import Environment, Executor, choose
 from harness.hardware import Hardware, describe
 from harness.imported import import_stages, require_predictions
 from harness.plan import Ingredients, Plan, make_plan, order_stages, require_stages
-from harness.schema import MethodConfig, TrainStage
+from harness.schema import ForeignStage, MethodConfig, TrainStage
 from harness.source import source_hash
 from harness.training_logs import require_tools
 from harness.weights import ResolvedWeights, Weights
@@ -113,6 +113,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     dataset.check(splits, masks_for=sorted(compared), progress=ticker(say, f"checking {options.dataset}"))
     for notice in dataset.notices:
         say(f"note: {notice}")
+    foreign = {name: executor.image_id(name) for name in foreign_images(config)}
     weights = resolve_weights(config, options.weights)
     auxiliary = resolve_auxiliary(config, dataset, ids, options.auxiliary, say)
     environment = executor.environment(options.method)
@@ -134,6 +135,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         seed=options.seed,
         shortened={"smoke": options.smoke},
         auxiliary={name: maps.content for name, maps in auxiliary.items()},
+        images=foreign,
     )
     artifacts = options.work.resolve() / "artifacts"
     imported = import_stages(config, options.use, artifacts)
@@ -155,6 +157,12 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         plan,
         tuple(dataset.notices),
     )
+
+
+def foreign_images(config: MethodConfig) -> list[str]:
+    """Images that stages of the config name, each once."""
+    stages = (stage for stage in config.stages.values() if isinstance(stage, ForeignStage))
+    return list(dict.fromkeys(stage.foreign.image for stage in stages))
 
 
 def ticker(say: Callable[[str], None], what: str) -> Callable[[int, int], None]:

@@ -28,7 +28,7 @@ from harness.record import (
 )
 from harness.report import read_report
 from harness.request import DatasetRequest, RunLabel, StageRequest
-from harness.schema import TrainStage
+from harness.schema import ForeignStage, TrainStage
 from harness.training_logs import mlflow_store
 from harness.watch import Watch, duration
 from harness.weights import ResolvedWeights
@@ -160,6 +160,7 @@ class Run:
     def _job(self, stage: PlannedStage) -> Job:
         prepared = self.prepared
         weights = self._weights(stage)
+        foreign = stage.config.foreign if isinstance(stage.config, ForeignStage) else None
         read_only = [prepared.plan[source].artifact.folder for source in stage.inputs.values()]
         read_only += [prepared.dataset.root, *([weights.path] if weights else [])]
         read_only += self._auxiliary(stage).values()
@@ -174,6 +175,8 @@ class Run:
             memory_limit=None,
             workers=cpu_workers(),
             env=STAGE_ENVIRONMENT,
+            image=foreign.image if foreign else None,
+            command=tuple(foreign.command) if foreign else (),
         )
 
     def _weights(self, stage: PlannedStage) -> ResolvedWeights | None:

@@ -338,7 +338,6 @@ def input_kind(role: str) -> str:
     return INPUT_KIND["init" if role.startswith("init_") else role]
 
 
-
 class DatasetConfig(_Strict):
     """Which dataset a config is for."""
 

@@ -30,6 +30,8 @@ class Job:
         memory_limit: bytes; None for the executor's default.
         workers: data loading processes that it will start.
         env: additional environment variables.
+        image, command: what executes it instead of the method's own image, if it is foreign; an empty
+            command is the image's own.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Job:
     memory_limit: int | None
     workers: int
     env: Mapping[str, str]
+    image: str | None = None
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,13 @@ class Executor(Protocol):
 
         Raises:
             InputError: it cannot be made.
+        """
+
+    def image_id(self, reference: str) -> str:
+        """The content hash of the image that a foreign stage names.
+
+        Raises:
+            InputError: it is not there, or this executor has no images.
         """
 
     def start(self, job: Job) -> Process:

@@ -83,18 +83,34 @@ class DockerExecutor:
             image_digest=image.digest,
         )
 
+    def image_id(self, reference: str) -> str:
+        """The id of an image that the engine has; it is not pulled, since its address is not ours to trust.
+
+        Raises:
+            InputError: the engine does not have it.
+        """
+        try:
+            return str(self._client.images.get(reference).id)
+        except NotFound as error:
+            raise InputError(
+                f"there is no image {reference}, which a stage of the config is made by: "
+                "build it, or docker pull it"
+            ) from error
+
     def start(self, job: Job) -> DockerProcess:
         """Start the stage's container; what is left of an earlier one with the same key is removed first.
 
         Raises:
             InputError: the image is not there, or the engine refuses the container.
         """
+        if job.image is not None:
+            return self.start_in(job.image, job.command, job)
         # Looked up once per method: the images that a run began with are the ones that it ends with.
         tag = self._tags.setdefault(job.method, images.method_tag(job.method))
         return self.start_in(tag, ["python", "-m", "harness.executors.guard", "0", STAGE_MODULE], job)
 
     def start_in(self, tag: str, command: Sequence[str], job: Job) -> DockerProcess:
-        """Start `command PATH/stage.json` in a container of an image."""
+        """Start `command PATH/stage.json` in a container of an image; without a command, the image's own."""
         self._remove_leftovers(job.key)
         limit = job.memory_limit or int(_MEMORY_SHARE * self._client.info()["MemTotal"])
         options = sandbox(limit, job)
@@ -102,7 +118,7 @@ class DockerExecutor:
             container = self._client.containers.create(
                 tag,
                 [*command[1:], str(job.folder / "stage.json")],
-                entrypoint=[command[0]],
+                entrypoint=[command[0]] if command else None,
                 environment={**_SCRATCH, **job.env},
                 labels={KEY_LABEL: job.key},
                 log_config=LogConfig(type=LogConfig.types.NONE),

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from harness.errors import InputError
 from harness.executors import STAGE_MODULE, Environment, Exit, Job, Reason
 
 # Packages that a stage's numbers may depend on; another ruff is no reason to train again.
@@ -58,6 +59,17 @@ class LocalExecutor:
             python=python,
             packages=packages,
             platform=platform.platform(),
+        )
+
+    def image_id(self, reference: str) -> str:
+        """There are no images here.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"a stage is made by the foreign image {reference}, which needs a container engine: "
+            "start Docker and take --executor docker"
         )
 
     def start(self, job: Job) -> LocalProcess:

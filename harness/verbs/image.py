@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
 from harness.verbs.terminal import console
 
 app = typer.Typer(no_args_is_help=True, help="Container images of the methods.")
@@ -57,10 +58,65 @@ def list_() -> None:
 
 @app.command("verify")
 def verify(method: Annotated[str, typer.Argument(help="Method whose image to verify.")]) -> None:
-    """Say whether a method's image holds the present source and lock file; exit status 1 if not."""
+    """Say whether an image holds the present sources and what docker/images.lock says; status 1 if not."""
     from harness import images
+    from harness.engine import connect
+    from harness.image_contents import differences, read_contents, read_lock
 
+    terminal, tag = console(), images.method_tag(method)
     state = images.verify(method)
-    console().print(f"{images.method_tag(method)}: {state.value}", markup=False)
+    terminal.print(f"{tag}: {state.value}", markup=False)
     if state is not images.ImageState.CURRENT:
         raise typer.Exit(1)
+    contents = read_contents(connect(), tag)
+    wrong = differences(read_lock(method), contents.packages)
+    for words in wrong:
+        terminal.print(f"  {words}", markup=False, highlight=False)
+    pinned = "not pinned" if contents.snapshot == "unpinned" else f"as of {contents.snapshot}"
+    terminal.print(
+        f"{len(contents.packages)} packages, {len(wrong)} other than locked; those of Debian are {pinned}"
+    )
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command("lock")
+def lock(
+    methods: Annotated[
+        list[str] | None, typer.Argument(help="Images beside base that have own packages.")
+    ] = None,
+) -> None:
+    """Write docker/images.lock from the images that are there and current."""
+    from harness import images
+    from harness.engine import connect
+    from harness.image_contents import LOCK, read_contents, write_lock
+
+    client, found = connect(), {}
+    for name in dict.fromkeys(["base", *(methods or [])]):
+        if images.verify(name, client=client) is not images.ImageState.CURRENT:
+            raise InputError(
+                f"the image of {name} is not current: build it with `harness image build {name}`"
+            )
+        found[name] = read_contents(client, images.method_tag(name))
+    write_lock(found)
+    console().print(f"{LOCK}: {len(found['base'].packages)} packages of base", markup=False)
+
+
+@app.command("layers")
+def layers(method: Annotated[str, typer.Argument(help="Method whose image to look at.")]) -> None:
+    """Say how large each layer of an image is, and what made it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness import images
+    from harness.engine import connect
+    from harness.image_contents import layers as layers_of
+
+    found = layers_of(connect(), images.method_tag(method))
+    table = Table("MB", "made by")
+    table.columns[0].justify = "right"
+    for layer in found:
+        table.add_row(f"{layer.size / 1e6:,.1f}", Text(layer.made_by, overflow="fold"))
+    terminal = console()
+    terminal.print(table)
+    terminal.print(f"{sum(layer.size for layer in found) / 1e6:,.1f} MB in all")

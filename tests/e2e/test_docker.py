@@ -20,6 +20,7 @@ from harness.engine import connect
 from harness.errors import InputError
 from harness.executors import Exit, Job, Process
 from harness.executors.docker import KEY_LABEL, DockerExecutor
+from harness.image_contents import differences, read_contents, read_lock
 from harness.image_recipes import DEBIAN
 
 pytestmark = pytest.mark.docker
@@ -184,3 +185,16 @@ def test_the_stack_of_a_method_image_runs_in_the_sandbox(engine: Any, job: Job) 
     larger = replace(job, memory_limit=4 << 30)
     ended = wait(DockerExecutor(engine).start_in(tag, ["python", "-c", script], larger))
     assert (ended.reason, job.log.read_text().splitlines()[-1:]) == ("done", ["2.11.0"])
+
+
+def test_the_base_image_holds_what_the_lock_says(engine: Any) -> None:
+    if images.verify("base", client=engine) is not images.ImageState.CURRENT:
+        pytest.skip("no current base image, which takes minutes to build: harness image build base")
+    contents = read_contents(engine, images.method_tag("base"))
+    wrong = differences(read_lock("base"), contents.packages)
+    if contents.snapshot == "unpinned":  # then Debian's packages are those of the day
+        wrong = [words for words in wrong if not words.startswith("debian ")]
+    assert wrong == []
+    held = {name for manager, name in contents.packages if manager == "debian"}
+    assert held.isdisjoint({"g++", "gcc", "python3.11-dev", "python3-pip"})
+    assert ("python", "pip") not in contents.packages

@@ -23,6 +23,8 @@ def checkout(tmp_path: Path) -> Path:
         "Dockerfile": "harness",
         "docker/base.Dockerfile": "base",
         "docker/cam.Dockerfile": "cam",
+        "docker/debian-snapshot.sh": "pin",
+        "docker/debian.snapshot": "20261115T000000Z",
         "docker/vwe.Dockerfile": "vwe",
         "requirements/build.lock": "wheel",
         "requirements/runtime.lock": "torch",
@@ -47,6 +49,7 @@ def tags(checkout: Path, base_image: str | None = None) -> dict[str, str]:
     [
         ("requirements/runtime.lock", {"base", "harness", "cam", "vwe"}),
         ("docker/base.Dockerfile", {"base", "harness", "cam", "vwe"}),
+        ("docker/debian.snapshot", {"base", "harness", "cam", "vwe"}),
         ("harness/cli.py", {"harness", "cam", "vwe"}),
         ("docker/vwe.Dockerfile", {"vwe"}),
     ],
@@ -85,6 +88,8 @@ def test_a_build_is_handed_the_hashed_files_and_the_certificates_only(checkout: 
         assert sorted(tar.getnames()) == [
             "Dockerfile",
             "ca-bundle.crt",
+            "docker/debian-snapshot.sh",
+            "docker/debian.snapshot",
             "requirements/build.lock",
             "requirements/runtime.lock",
         ]

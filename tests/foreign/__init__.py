@@ -1,0 +1,1 @@
+"""A stage that is made by an image without this project's code."""
