@@ -81,7 +81,7 @@ def patch_positions(
 
 @MODELS.register_module()
 class ClassTokenViT(nn.Module):
-    """A vision transformer without its last norm, with class tokens before the patches.
+    """A vision transformer with class tokens before the patches.
 
     The defaults are DeiT-S. B is the batch, C the class tokens, N all tokens.
 
@@ -94,6 +94,7 @@ class ClassTokenViT(nn.Module):
         heads: attention heads of a block.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
         resample: how positions are interpolated for images of another size.
+        final_norm: a norm behind the last block, which DeiT has and WeakTr's CAM network leaves out.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class ClassTokenViT(nn.Module):
         heads: int = 6,
         drop_path: float = 0.1,
         resample: Resample = "bicubic",
+        final_norm: bool = False,
     ) -> None:
         super().__init__()
         self.num_tokens, self.patch_size = num_tokens, patch_size
@@ -121,6 +123,7 @@ class ClassTokenViT(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width, heads, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates
         )
+        self.norm = norm(width) if final_norm else None
         self._init_weights()
 
     def _init_weights(self) -> None:
@@ -156,14 +159,19 @@ class ClassTokenViT(nn.Module):
         tokens, grid = self.embed(images)
         for block in self.blocks:
             tokens = block(tokens)
+        if self.norm is not None:
+            tokens = self.norm(tokens)
         return self.split(tokens, grid)
 
     def adapt_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Fit a state with one class token to this network's tokens and grid (spec `semples`, section 3.6).
 
-        The token and its position are repeated for each class; positions of patches are interpolated.
+        The token and its position are repeated for each class; positions of patches are interpolated; a final
+        norm is left out where this network has none.
         """
-        adapted = dict(state)
+        adapted = {
+            name: tensor for name, tensor in state.items() if self.norm or not name.startswith("norm.")
+        }
         token, positions = state.get("cls_token"), state.get("pos_embed")
         if token is None or positions is None or token.shape[1] != 1:
             return adapted

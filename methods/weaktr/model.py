@@ -75,16 +75,12 @@ def _reduction(state: Mapping[str, Tensor]) -> int:
 
 
 def convert_deit(state: Mapping[str, Tensor]) -> Conversion:
-    """Map DeiT-S (ImageNet-1k) onto a `ClassTokenViT` with one token, which `adapt_weights` repeats.
+    """Map DeiT-S (ImageNet-1k) onto a `ClassTokenViT` with one token and a final norm; see `adapt_weights`.
 
     Raises:
         InputError: a tensor has another shape than DeiT-S has.
     """
-    dropped = {
-        name: IMAGENET_HEAD if name.startswith("head.") else UNUSED_NORM
-        for name in state
-        if name.startswith(("head.", "norm."))
-    }
+    dropped = {name: IMAGENET_HEAD for name in state if name.startswith("head.")}
     kept = {name: tensor for name, tensor in state.items() if name not in dropped}
-    expected = expected_state(lambda: ClassTokenViT(1))
-    return account(kept, TRUNK, expected, dropped)
+    expected = expected_state(lambda: ClassTokenViT(1, final_norm=True))
+    return account(kept, TRUNK | {"norm": "norm"}, expected, dropped)

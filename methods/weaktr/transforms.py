@@ -1,7 +1,7 @@
 """The training augmentation of DeiT, which WeakTr and SemPLeS use (spec `semples`, section 6).
 
 RandAugment is timm's (Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search
-space", NeurIPS 2020); it draws from global states, which the sample's generator sets and which come back after.
+space", NeurIPS 2020); it draws from global states, which the sample's generator sets and which come back.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _ATTEMPTS = 10  # to find a rectangle inside the image
 def erase(sample: Float32Array, rng: np.random.Generator) -> None:
     """Fill a random rectangle of a normalised sample (3, h, w) with normal noise, in place.
 
-    Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, with timm's ranges: 2 % to a third of the area,
-    height / width log-uniform in 0.3 to 1 / 0.3. After ten rectangles that did not fit, none is erased.
+    Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, with timm's ranges: 2 % to a third of the
+    area, height / width log-uniform in 0.3 to 1 / 0.3. After ten rectangles that did not fit, none is erased.
     """
     height, width = sample.shape[1:]
     for _ in range(_ATTEMPTS):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
+from harness.data.palette import IGNORE
 from methods.modules.conversion import account
 from methods.weaktr.backbone import ClassTokenViT, attend
 from methods.weaktr.model import WeakTr, convert_authors
 from methods.weaktr.network import AttentionFusion
+from methods.weaktr.segmenter import clip_loss
 from tests.golden.case import Case, adapter
 from tests.golden.semples_state import semples_state
 from tests.golden.training import shipped_optimizer
@@ -158,3 +161,12 @@ def train_step(case: Case) -> dict[str, Any]:
         **gradients,
         **{f"after.{name}": parameters[name] for name in config["grads_of"]},
     }
+
+
+@adapter("weaktr.retrain.clipped_loss_active", "weaktr.retrain.clipped_loss_inactive")
+def clipped_loss(case: Case) -> dict[str, Any]:
+    logits = case.tensors["logits"].requires_grad_()
+    loss = F.cross_entropy(logits, case.tensors["labels"], ignore_index=IGNORE, reduction="none")
+    clipped = clip_loss(loss, start=case.config["start_value"], patch=case.config["patch_size"])
+    clipped.mean().backward()
+    return {"original_loss": loss, "clipped_loss": clipped, "mean": clipped.mean(), "grad": logits.grad}
