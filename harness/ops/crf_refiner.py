@@ -31,6 +31,14 @@ ALPHA_CRF = CRFParameters(
 )
 """CRF of HSC's release on CAMs (hsc spec section 7.1); SEAM's has 10 iterations (rtc spec section 8.1)."""
 
+LABEL_CRF = CRFParameters(
+    iterations=10, gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10
+)
+"""CRF of PPC and RTC on label maps (rtc spec section 6)."""
+
+LABEL_CONFIDENCE = 0.7
+"""Probability of a given label in the CRFs of IRN, PPC and RTC on label maps."""
+
 
 @REFINERS.register_module()
 class DenseCRF:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from harness.data.pixels import IMAGENET_MEAN, IMAGENET_STD, normalise
-from harness.ops.crf import Image, crf_from_probabilities
-from harness.ops.crf_refiner import SEGMENTATION_CRF, Mask
+from harness.ops.crf import Image, crf_from_labels, crf_from_probabilities
+from harness.ops.crf_refiner import LABEL_CONFIDENCE, LABEL_CRF, SEGMENTATION_CRF, Mask
 from harness.registry import REFINERS
 
 Floats = npt.NDArray[np.float32]
@@ -40,6 +40,16 @@ def truncated_image(image: Image) -> Image:
     return ((normalised * deviation + mean) * white).astype(np.uint8)
 
 
+def fuse_logits(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Logits of an image at `size` (H, W), (C, H, W): bilinear, plus those of its mirror if there are any.
+
+    Args:
+        logits: (1 or 2, C, h, w) of the image, then of its mirror.
+    """
+    large = F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
+    return large[0] + large[1].flip(-1) if len(large) == 2 else large[0]
+
+
 @REFINERS.register_module()
 class MultiScaleSegmentation:
     """Mean of the logits over scales and mirror images, softmax, CRF, arg-max (hsc spec section 11.3).
@@ -47,7 +57,9 @@ class MultiScaleSegmentation:
     Args:
         scales: factors of the image size.
         flip: look at the mirror image of every scale, too.
-        crf: parameters that differ from DeepLab's; None for no CRF.
+        crf: parameters that differ from DeepLab's or, on labels, from RTC's; None for no CRF.
+        crf_on: what the CRF begins with: the `probability` of each class, or the arg-max's `labels`, each right
+            with probability 0.7, as the test of PPC's and RTC's DeepLab v2 seems to (rtc spec section 12).
         exact_uint8: give the CRF the image itself, not `truncated_image`, which is what the release does.
     """
 
@@ -58,11 +70,14 @@ class MultiScaleSegmentation:
         scales: Sequence[float] = (1.0,),
         flip: bool = False,
         crf: Mapping[str, Any] | None = None,
+        crf_on: Literal["probability", "labels"] = "probability",
         exact_uint8: bool = False,
     ) -> None:
         self.scales = tuple(scales)
         self.flip = flip
-        self.parameters = None if crf is None else SEGMENTATION_CRF.updated(crf)
+        self.crf_on = crf_on
+        usual = LABEL_CRF if crf_on == "labels" else SEGMENTATION_CRF
+        self.parameters = None if crf is None else usual.updated(crf)
         self.exact_uint8 = exact_uint8
 
     def predict(
@@ -72,10 +87,7 @@ class MultiScaleSegmentation:
         total = None
         for stack in scaled_inputs(image, self.scales):
             batch = torch.from_numpy(stack if self.flip else stack[:1]).to(device)
-            logits = F.interpolate(
-                model(batch, mode="tensor"), size=image.shape[:2], mode="bilinear", align_corners=True
-            )
-            fused = logits[0] + logits[1].flip(-1) if self.flip else logits[0]
+            fused = fuse_logits(model(batch, mode="tensor"), (image.shape[0], image.shape[1]))
             total = fused if total is None else total + fused
         assert total is not None
         mean = total / (len(self.scales) * (1 + self.flip))
@@ -88,4 +100,11 @@ class MultiScaleSegmentation:
         if self.parameters is None:
             return scores["label"]
         seen = image if self.exact_uint8 else truncated_image(image)
-        return crf_from_probabilities(seen, scores["probability"], self.parameters)[0].astype(np.uint8)
+        probability = scores["probability"]
+        if self.crf_on == "labels":
+            label, _ = crf_from_labels(
+                seen, probability.argmax(0), len(probability), LABEL_CONFIDENCE, self.parameters
+            )
+        else:
+            label, _ = crf_from_probabilities(seen, probability, self.parameters)
+        return label.astype(np.uint8)

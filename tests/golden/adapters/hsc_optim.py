@@ -63,12 +63,12 @@ def seg_param_groups(case: Case) -> dict[str, Any]:
     return groups_of("seg", their_segmentation_name)
 
 
-def rates(name: str, lr: float, at: list[int]) -> np.ndarray:
-    """The config's rates of the four groups at some iterations, (iterations, 4)."""
+def rates(name: str, lr: float, at: list[int], **changes: Any) -> np.ndarray:
+    """The config's rates of the four groups at some iterations, (iterations, 4); `changes` of the schedule."""
     parameters = [nn.Parameter(torch.zeros(1)) for _ in FACTORS]
     groups = [{"params": [p], "lr": lr * factor} for p, factor in zip(parameters, FACTORS, strict=True)]
     optimizer = torch.optim.SGD(groups, lr=lr)
-    settings = {"by_epoch": False, "begin": 0, **stage(name).param_scheduler}
+    settings = {"by_epoch": False, "begin": 0, **stage(name).param_scheduler, **changes}
     scheduler = PARAM_SCHEDULERS.build(settings, default_args={"optimizer": optimizer})
     found = []
     for iteration in range(max(at) + 1):
