@@ -191,6 +191,19 @@ def pixel_prototypes(features: Tensor, cam: Tensor, positions: Tensor) -> Tensor
         return F.normalize(mean)
 
 
+def _with_labelled_background(prototypes: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+    """Prototypes (K, D) whose last row is the unit mean of features (n, D, h, w) labelled background.
+
+    Where no pixel is, the row stays.
+    """
+    behind = labels.flatten() == len(prototypes) - 1
+    pixels = features.detach().permute(0, 2, 3, 1).flatten(0, 2)
+    mean = F.normalize((pixels * behind[:, None]).sum(0), dim=0)
+    rows = prototypes.clone()
+    rows[-1] = torch.where(behind.any(), mean, prototypes[-1])
+    return rows
+
+
 def pixel_contrast(
     features: Pair,
     cams: Pair,
@@ -200,6 +213,7 @@ def pixel_contrast(
     ema: float = 0.5,
     temperature: float = 0.1,
     top: TopPositions = top_positions,
+    masked_background: bool = False,
 ) -> Term:
     """Contrast every pixel with prototypes of its own view, of the other view, and of the past (section 3.4).
 
@@ -211,12 +225,19 @@ def pixel_contrast(
         ema: part of the old prototype in the new one.
         temperature: of the similarities.
         top: chooses the pixels that make a prototype; a sixteenth of a map per class, over the batch.
+        masked_background: make the background's prototype of the pixels with its pseudo label. The release
+            takes the best pixels of a constant map, which are any.
     """
     count = cams[0].shape[2] * cams[0].shape[3] // 16
     prototypes = [
         pixel_prototypes(maps, cam, top(_over_batch(cam), count))
         for maps, cam in zip(features, cams, strict=True)
     ]
+    if masked_background:
+        prototypes = [
+            _with_labelled_background(rows, maps, label)
+            for rows, maps, label in zip(prototypes, features, labels, strict=True)
+        ]
     loss = torch.zeros((), device=features[0].device)
     for view in (0, 1):
         other = 1 - view

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -58,6 +58,10 @@ class HSC(EPS):
             background (see `saliency_loss`).
         label_crf: on the pseudo labels: `lattice` as released, on the CPU, or `exact`, on the model's device.
         top_loss, top_update: see `contrast.class_contrast`.
+        psc_bg_prototype: of the pixel level: `ties`, the best pixels of a constant map as released, or
+            `masked`, the pixels labelled background.
+        bank_init: what the prototypes of the past start from: `normal`, noise as released, which at the pixel
+            level is longer than any feature, or `zeros`, which pull at nothing before there is a past.
         pixel_channels, region_channels: widths of the two projections.
     """
 
@@ -76,6 +80,8 @@ class HSC(EPS):
         label_crf: Literal["lattice", "exact"] = "lattice",
         top_loss: int = 128,
         top_update: int = 16,
+        psc_bg_prototype: Literal["ties", "masked"] = "ties",
+        bank_init: Literal["normal", "zeros"] = "normal",
         pixel_channels: int = 128,
         region_channels: int = 256,
     ) -> None:
@@ -87,6 +93,7 @@ class HSC(EPS):
         self.top_loss, self.top_update = top_loss, top_update
         self.sal_on_refined = sal_on_refined
         self.top = contrast.top_positions
+        self.masked_background = psc_bg_prototype == "masked"
         self.label_crf = LABEL_CRFS[label_crf]
         width, channels = self.backbone.out_channels, num_classes + 1
         self.correlation = PixelCorrelation(
@@ -103,16 +110,17 @@ class HSC(EPS):
         self.extra_F[1].requires_grad_(False)
         nn.init.xavier_uniform_(self.proj_fc.weight)
         self._make_banks(
+            torch.randn if bank_init == "normal" else torch.zeros,
             regions=(2, region_channels),
             classes=(channels, region_channels),
             pixels=(channels, pixel_channels),
         )
 
-    def _make_banks(self, **shapes: tuple[int, int]) -> None:
-        """Prototypes of both views start from noise; a checkpoint holds them, the release's does not."""
+    def _make_banks(self, make: Callable[..., Tensor], **shapes: tuple[int, int]) -> None:
+        """Prototypes of both views; a checkpoint holds them, the release's does not."""
         for name, shape in shapes.items():
             for view in (1, 2):
-                self.register_buffer(f"bank_{name}_{view}", torch.randn(shape))
+                self.register_buffer(f"bank_{name}_{view}", make(shape))
 
     def train(self, mode: bool = True) -> HSC:
         """Switch the mode of all but the norm of `extra_F`, which keeps its first statistics."""
@@ -244,7 +252,14 @@ class HSC(EPS):
                 top_loss=self.top_loss,
                 top_update=self.top_update,
             ),
-            "pixels": contrast.pixel_contrast(pixels, cams, labels, self.bank("pixels"), top=self.top),
+            "pixels": contrast.pixel_contrast(
+                pixels,
+                cams,
+                labels,
+                self.bank("pixels"),
+                top=self.top,
+                masked_background=self.masked_background,
+            ),
         }
         for name, term in terms.items():
             self._keep(name, term.banks)

@@ -157,6 +157,26 @@ def test_the_pixel_term_is_that_of_a_loop_over_pixels() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_the_masked_background_prototype_is_the_mean_of_the_pixels_labelled_background() -> None:
+    features = tuple(maps.abs() for maps in pair(0, 2, WIDTH, SIZE, SIZE))
+    cams, marked, banks = (
+        pair(1, 2, CLASSES + 1, SIZE, SIZE),
+        pseudo(3, 2),
+        pair(2, CLASSES + 1, WIDTH),
+    )
+    ties, masked = (
+        contrast.pixel_contrast(features, cams, marked, banks, ema=0, masked_background=chosen).banks
+        for chosen in (False, True)
+    )
+    for view in (0, 1):
+        behind = features[view].permute(0, 2, 3, 1)[marked[view] == BACKGROUND]
+        torch.testing.assert_close(masked[view][BACKGROUND], F.normalize(behind.mean(0), dim=0))
+        assert torch.equal(masked[view][:BACKGROUND], ties[view][:BACKGROUND])
+    nowhere = tuple(torch.zeros_like(label) for label in marked)
+    without = contrast.pixel_contrast(features, cams, nowhere, banks, ema=0, masked_background=True).banks
+    assert all(torch.equal(rows, kept) for rows, kept in zip(without, ties, strict=True))
+
+
 def test_tied_scores_choose_the_first_pixels() -> None:
     assert contrast.top_positions(torch.full((2, 9), 0.1), 3).tolist() == [[0, 1, 2]] * 2
     assert contrast.top_positions(torch.tensor([[1.0, 3, 2, 3]]), 3).tolist() == [[1, 3, 2]]
@@ -247,6 +267,8 @@ def test_the_saliency_loss_of_refined_cams_can_be_left_out() -> None:
         ({"background_score": 1.5}, {"loss_rsc", "loss_csc", "loss_psc"}),
         ({"tau": 0.0, "alpha": 0.9}, {"loss_sal"}),
         ({"top_loss": 4}, {"loss_csc"}),
+        ({"psc_bg_prototype": "masked"}, {"loss_psc"}),
+        ({"bank_init": "zeros"}, {"loss_rsc", "loss_csc", "loss_psc"}),
     ],
 )
 def test_a_switch_changes_its_terms_only(setting: dict[str, Any], changed: set[str]) -> None:
