@@ -32,7 +32,7 @@ class MMPipeline:
     def __init__(
         self, transforms: Sequence[Mapping[str, Any]], pixels: Literal["caffe", "imagenet"] = "imagenet"
     ) -> None:
-        self.transforms = [TRANSFORMS.build(dict(config)) for config in transforms]
+        self.transforms = [TRANSFORMS.build(_with_tuples(dict(config))) for config in transforms]
         self.to_float = TO_FLOAT[pixels]
 
     def __call__(
@@ -47,3 +47,13 @@ class MMPipeline:
             for transform in self.transforms:
                 results = transform(results)
         return self.to_float(results["img"][..., ::-1]), results.get("gt_seg_map")
+
+
+def _with_tuples(value: Any) -> Any:
+    """A config whose lists of numbers are tuples again: JSON has none, these transforms insist on them."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(part) for name, part in value.items()}
+    if isinstance(value, list):
+        parts = [_with_tuples(part) for part in value]
+        return tuple(parts) if all(isinstance(part, int | float) for part in parts) else parts
+    return value

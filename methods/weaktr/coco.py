@@ -1,4 +1,4 @@
-# WeakTr on COCO 2014: 90 channels, one per category id. Published: seed 42.6 (train), segmentation 46.9 (val).
+# WeakTr on COCO 2014, a channel per category id. Published: seed 42.6 (train), segmentation 46.9 (val).
 # Settings of the current documentation; those of the older one (lr 5e-4 per 512 images, decay 0.05, reduction
 # 4, average pooling) are in coco_2023.py.
 _base_ = "./voc.py"

@@ -69,17 +69,18 @@ class Segmenter(BaseModel):
             {"type": "ClassTokenViT", "final_norm": True, "resample": "bilinear", **backbone}
         )
         width = self.backbone.out_channels
-        self.decoder = SegmenterMaskTransformerHead(
-            in_channels=width,
-            channels=width,
-            num_classes=num_classes,
-            num_layers=layers,
-            num_heads=self.backbone.heads,
-            embed_dims=width,
-            drop_path_rate=0.0,
-            drop_rate=dropout,
-            dropout_ratio=0.0,
-        )
+        with torch.device("cpu"):  # it reads a tensor's values while it is built, which `meta` has not
+            self.decoder = SegmenterMaskTransformerHead(
+                in_channels=width,
+                channels=width,
+                num_classes=num_classes,
+                num_layers=layers,
+                num_heads=self.backbone.heads,
+                embed_dims=width,
+                drop_path_rate=0.0,
+                drop_rate=dropout,
+                dropout_ratio=0.0,
+            )
         self.decoder.init_weights()
         self.clip_start, self.clip_patch = clip_start, clip_patch
 

@@ -1,4 +1,4 @@
-# WeakTr's CAM network on DeiT-S, on VOC 2012 (Zhu et al., arXiv 2304.01184): training, CAMs, their evaluation.
+# WeakTr's CAM network on DeiT-S, on VOC 2012: training, CAMs, their evaluation (arXiv 2304.01184).
 
 # The release keeps the epoch that is best on masks of training images, at the best threshold of a sweep;
 # best=None keeps the last one.
