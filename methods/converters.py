@@ -13,12 +13,15 @@ from methods.hsc import model as hsc
 from methods.irn import convert as irn
 from methods.modules import deeplab_aspp, deeplabv2, resnet, resnet38, wide_cam
 from methods.seam import model as seam
+from methods.semples import clip
+from methods.semples import model as semples
 from methods.vwe import checkpoint as vwe
 from methods.weaktr import model as weaktr
 
 CONVERTERS.update(
     {
         "cam": cam.convert_authors,
+        "clip_openai": clip.convert_openai,
         "deeplab_aspp": deeplab_aspp.convert_authors,
         "deeplabv1": deeplabv2.convert_deeplabv1,
         "deeplabv2": deeplabv2.convert_authors,
@@ -28,6 +31,7 @@ CONVERTERS.update(
         "resnet101s": deeplab_aspp.convert_resnet101s,
         "resnet38_mxnet": resnet38.convert_mxnet,
         "seam": seam.convert_authors,
+        "semples_prompts": semples.convert_prompts,
         "torchvision_resnet": resnet.convert_torchvision,
         "vwe": vwe.convert_authors,
         "weaktr": weaktr.convert_authors,
