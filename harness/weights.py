@@ -220,8 +220,8 @@ def content_sha256(path: Path, cache: Path) -> str:
 def load_state(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint's tensors without running anything that is in it.
 
-    MXNet's `.params` files are read, too. Unwraps `{"state_dict": ...}` and `{"model": ...}`; what stood
-    beside them is logged. Names stay as they are in the file.
+    MXNet's `.params` files and TorchScript archives are read, too. Unwraps `{"state_dict": ...}` and
+    `{"model": ...}`; what stood beside them is logged. Names stay as they are in the file.
 
     Raises:
         InputError: unreadable, holds objects other than tensors and plain containers, or is no state dict.
@@ -229,9 +229,12 @@ def load_state(path: Path) -> dict[str, Tensor]:
     import torch
 
     from harness.mxnet_params import read_params
+    from harness.torchscript import is_torchscript, read_torchscript
 
     if path.suffix == ".params":
         return read_params(path)
+    if is_torchscript(path):
+        return read_torchscript(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

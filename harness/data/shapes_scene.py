@@ -134,7 +134,7 @@ _EMBLEMS = (
     (_BLACK, _WHITE, "rings"), (_BLACK, _WHITE, "stripes"),
 )  # fmt: skip
 
-_SCENES = ("plain", "stripes", "checks", "speckle", "waves")
+TEXTURES = ("plain", "stripes", "checks", "speckle", "waves")
 _TINTS = ((150, 170, 190), (185, 160, 125), (130, 165, 120), (170, 140, 170), (175, 175, 150))
 _BODIES = (
     (200, 120, 60), (90, 60, 40), (60, 90, 130), (225, 190, 160), (70, 110, 60),
@@ -158,6 +158,23 @@ def draw_scene(seed: int, index: int) -> Scene:
     return Scene(image.astype(np.uint8), _with_border(mask), visible)
 
 
+@dataclass(frozen=True)
+class SceneWords:
+    """What a caption of a picture may say: its classes in order, drawn or hidden, and what is behind them."""
+
+    classes: tuple[str, ...]
+    texture: str
+
+
+def scene_words(seed: int, index: int) -> SceneWords:
+    """Describe picture `index` without drawing it."""
+    draws = Draws(seed, index)
+    draws.between(*SIDE), draws.between(*SIDE)
+    kinds = _choose_classes(draws)
+    texture = TEXTURES[_choose_texture(draws, lead=kinds[0])]
+    return SceneWords(tuple(CLASSES[kind] for kind in dict.fromkeys(kinds)), texture)
+
+
 def _choose_classes(draws: Draws) -> list[int]:
     """Return one to four class indices, one per object; the first one leads the choice of background."""
     kinds = [draws.below(len(CLASSES))]
@@ -168,9 +185,13 @@ def _choose_classes(draws: Draws) -> list[int]:
     return kinds
 
 
+def _choose_texture(draws: Draws, lead: int) -> int:
+    return lead % len(TEXTURES) if draws.chance(60) else draws.below(len(TEXTURES))
+
+
 def _background(draws: Draws, height: int, width: int, lead: int) -> Ints:
     """Return (H, W, 3): a tinted texture, three times in five the one that the leading class favours."""
-    which = lead % len(_SCENES) if draws.chance(60) else draws.below(len(_SCENES))
+    which = _choose_texture(draws, lead)
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     period, phase = draws.between(10, 18), draws.below(16)
     slow = _smooth_noise(draws, height, width, 32)
@@ -180,7 +201,7 @@ def _background(draws: Draws, height: int, width: int, lead: int) -> Ints:
         "checks": lambda: (((x + phase) // period + (y + phase) // period) % 2) * 128,
         "speckle": lambda: _smooth_noise(draws, height, width, 4),
         "waves": lambda: abs((y + slow // 12 + phase) % (2 * period) - period) * 128 // period,
-    }[_SCENES[which]]()
+    }[TEXTURES[which]]()
     shade = (texture - 64) * 3 // 10 + (slow - 128) * 3 // 10
     tint = np.array([c + draws.between(-25, 25) for c in _TINTS[which]], np.int64)
     return shade[..., None] + tint
