@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
+from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmseg.registry import MODELS, TRANSFORMS
 
@@ -17,12 +19,14 @@ from harness.artifact import Artifact
 from harness.conversion import CONVERTERS
 from harness.data import transforms as _transforms  # noqa: F401  registers them
 from harness.data.loader import TrainLoader
-from harness.data.stream import TrainStream
+from harness.data.stream import Labels, TrainStream
 from harness.errors import InputError, nearest
 from harness.files import atomic_file
 from harness.monitor import Throughput
+from harness.processes import require_even_batch
 from harness.schema import Init, TrainConfig, TrainStage, Weights
 from harness.stage import StageContext, StageResult
+from harness.stages.team import Team, stage_device
 from harness.stages.train_hooks import LossHistory, ResumePoints, StageProgress, latest_resume_point
 from harness.stages.validation import ValidationHook
 from harness.training_logs import log_config, remove_links, vis_backends
@@ -40,10 +44,17 @@ class Schedule:
     per_epoch: int
 
     @classmethod
-    def of(cls, config: TrainConfig, images: int, batch_size: int, smoke: bool) -> Schedule:
-        """Iterations of a training over `images` samples, last incomplete batch of an epoch dropped."""
+    def of(
+        cls, config: TrainConfig, images: int, batch_size: int, smoke: bool, processes: int = 1
+    ) -> Schedule:
+        """Iterations of a training over `images` samples, last incomplete batch of an epoch dropped.
+
+        Raises:
+            InputError: the batch cannot be shared evenly.
+        """
         if smoke:
-            batch_size = SMOKE_BATCH
+            batch_size = SMOKE_BATCH * processes
+        require_even_batch(batch_size, processes)
         per_epoch = max(images // batch_size, 1)
         if config.max_iters is not None:
             iterations = config.max_iters
@@ -53,12 +64,17 @@ class Schedule:
 
 
 def run(context: StageContext) -> StageResult:
-    """Train the configured model.
+    """Train the configured model; with several processes each has its part of every batch.
 
     Raises:
         InputError: the split is empty, labels or weights do not fit.
     """
     context.import_modules()
+    with Team(context, connected=True) as team:
+        return _run(context, team)
+
+
+def _run(context: StageContext, team: Team) -> StageResult:
     config = TrainStage.model_validate(context.request.config)
     ids = context.ids()
     if not ids:
@@ -66,7 +82,7 @@ def run(context: StageContext) -> StageResult:
             f"split '{config.split}' of dataset '{context.dataset.name}' has no images to train on"
         )
     schedule = Schedule.of(
-        config.train_cfg, len(ids), config.train_dataloader.batch_size, context.request.smoke
+        config.train_cfg, len(ids), config.train_dataloader.batch_size, context.request.smoke, team.size
     )
     torch.manual_seed(context.request.seed)
     model = MODELS.build(config.model)
@@ -74,6 +90,8 @@ def run(context: StageContext) -> StageResult:
         load_weights(model, context.request.weights, config.weights, context.request.weights_layout)
     for role, init in config.inits().items():
         init_from_stage(model, context.input(role), init)
+    if config.train_cfg.compile:
+        compile_part(model, config.train_cfg.compile)
     point = latest_resume_point(context.artifact.state)
     start = point.iteration if point else 0
     context.progress.begin(schedule.iterations, "iterations", start)
@@ -83,7 +101,9 @@ def run(context: StageContext) -> StageResult:
     )
     if start < schedule.iterations:
         loader = make_loader(context, config, schedule, start)
-        runner = make_runner(context, config, schedule, model, loader, point.path if point else None)
+        runner = make_runner(
+            context, config, schedule, shared_model(model, context), loader, point.path if point else None
+        )
         for hook in (
             history,
             StageProgress(context.progress, throughput, schedule.batch_size),
@@ -91,16 +111,13 @@ def run(context: StageContext) -> StageResult:
             ResumePoints(context.artifact, config.train_cfg, schedule.per_epoch),
         ):
             runner.register_hook(hook, priority="LOW")
-        log_config(runner.visualizer, context.request, context.artifact)
+        if team.leads:
+            log_config(runner.visualizer, context.request, context.artifact)
         _train(runner)
     best = validation.best_checkpoint() if validation else None
-    if best is None:
-        save_model(model, context.artifact.files / "model.pth")
-    else:
-        # A copy: killed before the manifest, the training would need the state once more.
-        with best.path.open("rb") as source, atomic_file(context.artifact.files / "model.pth") as file:
-            shutil.copyfileobj(source, file)
-    _keep_logs(context)
+    if team.leads:
+        _keep_model(context, model, best.path if best else None)
+        _keep_logs(context)
     return StageResult(
         meta={
             "model": config.model,
@@ -114,6 +131,32 @@ def run(context: StageContext) -> StageResult:
         resumed_at=start,
         losses=history.curves,
         validation=validation.curves() if validation else None,
+    )
+
+
+def _keep_model(context: StageContext, model: torch.nn.Module, best: Path | None) -> None:
+    """Write `model.pth`: the best state that was saved, or the last one."""
+    target = context.artifact.files / "model.pth"
+    if best is None:
+        save_model(model, target)
+        return
+    # A copy: killed before the manifest, the training would need the state once more.
+    with best.open("rb") as source, atomic_file(target) as file:
+        shutil.copyfileobj(source, file)
+
+
+def shared_model(model: torch.nn.Module, context: StageContext) -> torch.nn.Module:
+    """The model as processes train it together: gradients are averaged, buffers are those of the leader.
+
+    A parameter that a batch does not reach keeps its value, as in one process.
+    """
+    if context.request.processes == 1:
+        return model
+    device = stage_device(context)
+    return MMDistributedDataParallel(
+        model.to(device),
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=True,
     )
 
 
@@ -141,6 +184,22 @@ def submodule(model: torch.nn.Module, name: str) -> torch.nn.Module:
         ) from error
 
 
+def compile_part(model: torch.nn.Module, name: str) -> None:
+    """Let a part of a model go through `torch.compile`, in its place: names in checkpoints stay.
+
+    Raises:
+        InputError: there is no such part, or no compiler.
+    """
+    part = submodule(model, name)
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise InputError(
+            f"train_cfg.compile needs the C++ compiler '{compiler}', which is not in PATH: install one, name "
+            "another by CXX, or leave train_cfg.compile out"
+        )
+    part.compile()
+
+
 @runtime_checkable
 class AdaptsWeights(Protocol):
     """A part of a model that fits weights to its own size before they are compared with it.
@@ -161,11 +220,13 @@ def load_weights(model: torch.nn.Module, path: Path, weights: Weights, layout: s
     state = load_state(path)
     target = submodule(model, weights.target)
     own = {name: tensor.shape for name, tensor in target.state_dict().items()}
-    if layout is not None and set(state) != set(own):  # `harness weights convert` may have been there before
+    adapt = target.adapt_weights if isinstance(target, AdaptsWeights) else dict
+    if layout is not None and set(adapt(state)) != set(
+        own
+    ):  # `harness weights convert` may have been there before
         conversion = CONVERTERS[layout](state)
         state = conversion.state | {name: torch.empty(0) for name in conversion.unmapped}  # refused below
-    if isinstance(target, AdaptsWeights):
-        state = target.adapt_weights(state)
+    state = adapt(state)
     optional = tuple(weights.allow_missing)
     missing = [name for name in own if name not in state and not (optional and name.startswith(optional))]
     wrong = [n for n, tensor in state.items() if n not in own or own[n] != tensor.shape]
@@ -206,15 +267,17 @@ def save_model(model: torch.nn.Module, path: Path) -> None:
 def make_loader(context: StageContext, config: TrainStage, schedule: Schedule, start: int) -> TrainLoader:
     """Loader over the sample stream, starting at the first sample of iteration `start`."""
     labels = config.labels
-    masks = context.input("labels").files if labels not in ("image", "mask") else None
-    kind: Literal["image", "mask", "masks"] = "masks" if masks else "mask" if labels == "mask" else "image"
+    made = context.input("labels") if labels not in ("image", "mask") else None
+    kind: Labels = "mask" if labels == "mask" else "image"
+    if made is not None:
+        kind = "soft_masks" if made.manifest.kind == "soft_masks" else "masks"
     stream = TrainStream(
         context.dataset,
         context.ids(),
         TRANSFORMS.build(config.transform),
         split=config.split,
         labels=kind,
-        masks=masks,
+        masks=made.files if made else None,
         auxiliary=context.request.auxiliary,
         batch_size=schedule.batch_size,
         seed=context.request.seed,
@@ -222,13 +285,15 @@ def make_loader(context: StageContext, config: TrainStage, schedule: Schedule, s
     workers = config.train_dataloader.num_workers
     if workers is None:  # without a GPU the cores are for the network, and one process keeps up with it
         workers = context.request.workers if context.request.gpus else 1
+        workers = max(1, workers // context.request.processes)
     return TrainLoader(
         stream,
         batch_size=schedule.batch_size,
         start=start * schedule.batch_size,
         stop=schedule.iterations * schedule.batch_size,
         workers=workers,
-        device=torch.device("cuda" if context.request.gpus and torch.cuda.is_available() else "cpu"),
+        device=stage_device(context),
+        part=(context.rank, context.request.processes),
     )
 
 
@@ -265,14 +330,16 @@ def make_runner(
         log_processor={"by_epoch": False, "window_size": config.train_cfg.log_interval},
         visualizer={
             "type": "Visualizer",
-            "vis_backends": vis_backends(context.request, context.artifact),
+            "vis_backends": vis_backends(context.request, context.artifact) if context.rank == 0 else [],
         },
         env_cfg={"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
-        randomness={"seed": context.request.seed},
+        # Processes draw different random numbers, since their samples are different ones.
+        randomness={"seed": context.request.seed, "diff_rank_seed": True},
         load_from=str(resume_from) if resume_from else None,
         resume=resume_from is not None,
         experiment_name=f"{context.request.stage}_{context.request.key[:8]}",
         default_scope="mmseg",
+        launcher="pytorch" if context.request.processes > 1 else "none",
     )
 
 

@@ -79,6 +79,22 @@ def patch_positions(
     return planes.flatten(2).transpose(1, 2)
 
 
+def convolutional_stem(width: int, patch_size: int) -> nn.Sequential:
+    """Convolutions of stride 2 down to the grid of patches, in the place of one large one.
+
+    Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021: a transformer that starts from
+    random weights learns from fewer images. Norms are over an image, so training and test see the same.
+    """
+    steps = patch_size.bit_length() - 1
+    layers: list[nn.Module] = []
+    channels = 3
+    for step in range(steps):
+        out = width >> (steps - 1 - step)
+        layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(1, out), nn.ReLU()]
+        channels = out
+    return nn.Sequential(*layers, nn.Conv2d(channels, width, 1))
+
+
 @MODELS.register_module()
 class ClassTokenViT(nn.Module):
     """A vision transformer with class tokens before the patches.
@@ -94,6 +110,7 @@ class ClassTokenViT(nn.Module):
         heads: attention heads of a block.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
         resample: how positions are interpolated for images of another size.
+        stem: `patch` is DeiT's; `conv` see `convolutional_stem`, for powers of 2 as sides of patches.
         final_norm: a norm behind the last block, which DeiT has and WeakTr's CAM network leaves out.
     """
 
@@ -108,14 +125,18 @@ class ClassTokenViT(nn.Module):
         heads: int = 6,
         drop_path: float = 0.1,
         resample: Resample = "bicubic",
+        stem: Literal["patch", "conv"] = "patch",
         final_norm: bool = False,
     ) -> None:
         super().__init__()
         self.num_tokens, self.patch_size = num_tokens, patch_size
         self.out_channels, self.depth, self.heads = width, depth, heads
         self.resample: Resample = resample
-        # Trailing pixels that fill no patch are dropped by the convolution.
-        self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        self.patch_embed = (
+            nn.Conv2d(3, width, patch_size, stride=patch_size)
+            if stem == "patch"
+            else convolutional_stem(width, patch_size)
+        )
         self.cls_token = nn.Parameter(torch.zeros(1, num_tokens, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, num_tokens + (image_size // patch_size) ** 2, width))
         norm = partial(nn.LayerNorm, eps=1e-6)
@@ -134,20 +155,27 @@ class ClassTokenViT(nn.Module):
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of whole patches in an image of H, W pixels."""
+        return size[0] // self.patch_size, size[1] // self.patch_size
+
     def positions(self, size: tuple[int, int]) -> Tensor:
         """(1, N, D) position embedding of an image of H, W pixels."""
-        grid = (size[0] // self.patch_size, size[1] // self.patch_size)
         classes, patches = self.pos_embed.tensor_split([self.num_tokens], dim=1)
-        return torch.cat([classes, patch_positions(patches, grid, size, self.resample)], dim=1)
+        return torch.cat([classes, patch_positions(patches, self.grid(size), size, self.resample)], dim=1)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, N, D) tokens before the first block and the grid (h, w), for images (B, 3, H, W)."""
-        height, width = images.shape[-2:]
-        planes = self.patch_embed(images)
+        """(B, N, D) tokens before the first block and the grid (h, w), for images (B, 3, H, W).
+
+        Trailing pixels that fill no patch are not seen.
+        """
+        size = (images.shape[-2], images.shape[-1])
+        rows, columns = grid = self.grid(size)
+        patches = self.patch_embed(images[..., : rows * self.patch_size, : columns * self.patch_size])
         tokens = torch.cat(
-            [self.cls_token.expand(len(images), -1, -1), planes.flatten(2).transpose(1, 2)], dim=1
+            [self.cls_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1
         )
-        return tokens + self.positions((height, width)), (planes.shape[-2], planes.shape[-1])
+        return tokens + self.positions(size), grid
 
     def split(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(B, N, D) tokens to the class tokens (B, C, D) and the patches' map (B, D, h, w)."""
