@@ -82,6 +82,11 @@ class TrainConfig(_Strict):
     max_iters: int | None = Field(None, ge=0)
     checkpoint_interval: int = Field(200, ge=1, description="iterations between two points of resumption")
     keep_epochs: list[int] = Field([], description="epochs whose checkpoint is kept beside the last one")
+    compile: str = Field(
+        "",
+        description="part of the model, such as 'backbone', that goes through torch.compile; it then rounds "
+        "otherwise, and its dropout draws other numbers",
+    )
     log_interval: int = Field(20, ge=1, description="iterations between two lines of the log")
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
         ["tensorboard"], description="tools that get the curves; --log-to adds to them"
