@@ -1,7 +1,7 @@
 """Converters by layout name, for initial weights and for `harness weights convert NAME …`.
 
-`deeplabv1`, `torchvision_resnet`, `resnet38_mxnet` and `resnet101s` give the names of a backbone, all others
-those of whole models.
+`deeplabv1`, `torchvision_resnet`, `resnet38_mxnet`, `resnet101s` and `vit` give the names of a backbone, all
+others those of whole models.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from methods.cam import model as cam
 from methods.eps import model as eps
 from methods.hsc import model as hsc
 from methods.irn import convert as irn
-from methods.modules import deeplab_aspp, deeplabv2, resnet, resnet38, wide_cam
+from methods.modules import deeplab_aspp, deeplabv2, resnet, resnet38, vit, wide_cam
 from methods.seam import model as seam
+from methods.toco import network as toco
 from methods.semples import clip
 from methods.semples import model as semples
 from methods.vwe import checkpoint as vwe
@@ -32,7 +33,9 @@ CONVERTERS.update(
         "resnet38_mxnet": resnet38.convert_mxnet,
         "seam": seam.convert_authors,
         "semples_prompts": semples.convert_prompts,
+        "toco": toco.convert_authors,
         "torchvision_resnet": resnet.convert_torchvision,
+        "vit": vit.convert_imagenet,
         "vwe": vwe.convert_authors,
         "weaktr": weaktr.convert_authors,
         "weaktr_deit": weaktr.convert_deit,

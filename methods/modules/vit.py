@@ -1,7 +1,7 @@
 """A plain vision transformer for any image size, with keys that can be hidden; its blocks are timm's.
 
-Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; Touvron et al., "Training data-efficient
-image transformers", ICML 2021. Hidden keys: spec `mcc`, sections 1.1 and 11.1.
+Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; Touvron et al., "Training
+data-efficient image transformers", ICML 2021. Hidden keys: spec `mcc`, sections 1.1 and 11.1.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def dimensions(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Any]:
 
     Heads are 64 wide, as in every published plain ViT.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"auxiliary_block": -1}  # every depth has it, and no checkpoint tells
     kernel = state.get(f"{prefix}patch_embed.proj.weight")
     if kernel is not None:
         width, patch = kernel.shape[0], kernel.shape[-1]

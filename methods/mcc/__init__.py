@@ -1,0 +1,5 @@
+"""Method `mcc`: masked collaborative contrast."""
+
+from methods.mcc.model import MCC
+
+__all__ = ["MCC"]

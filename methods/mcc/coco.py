@@ -1,0 +1,17 @@
+# MCC on COCO 2014, as released. Published: 42.3 val with CRF.
+_base_ = ["voc.py", "../_base_/pipelines/token_contrast_coco.py"]
+title = "MCC"
+dataset = dict(name="coco", num_classes=80)
+
+stages = dict(
+    **_base_.coco_stages,
+    cam=dict(
+        **_base_.coco_train,
+        model=dict(
+            num_classes=80,
+            backbone=dict(auxiliary_block=9),
+            thresholds=dict(high=0.65),
+            phases=dict(seg=8001, main_labels=12001, main_views=None),
+        ),
+    ),
+)

@@ -1,0 +1,18 @@
+"""Method `toco`: token contrast; `mcc` stands on it."""
+
+from methods.toco.fused_segmentation import FusedSegmentation
+from methods.toco.inference import SquareLogits, SquareMaps
+from methods.toco.model import ToCo
+from methods.toco.network import TokenClassifier
+from methods.toco.schedule import WarmupPolyLR
+from methods.toco.views import ContrastViews
+
+__all__ = [
+    "ContrastViews",
+    "FusedSegmentation",
+    "SquareLogits",
+    "SquareMaps",
+    "ToCo",
+    "TokenClassifier",
+    "WarmupPolyLR",
+]
