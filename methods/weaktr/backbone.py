@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
-from timm.models.vision_transformer import Block
+from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 Resample = Literal["bicubic", "bilinear"]
@@ -37,7 +37,7 @@ class BlockOutput(NamedTuple):
 
 def attend(block: Block, tokens: Tensor) -> BlockOutput:
     """Run a block of timm on tokens (B, N, D) and keep its attention, which its own forward does not."""
-    attn = block.attn
+    attn = cast(Attention, block.attn)
     batch, count, _ = tokens.shape
     qkv = attn.qkv(block.norm1(tokens)).reshape(batch, count, 3, attn.num_heads, attn.head_dim)
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -142,7 +142,8 @@ class ClassTokenViT(nn.Module):
         norm = partial(nn.LayerNorm, eps=1e-6)
         rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
         self.blocks = nn.ModuleList(
-            Block(width, heads, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates
+            Block(width, heads, qkv_bias=True, drop_path=rate, norm_layer=cast(type[nn.Module], norm))
+            for rate in rates
         )
         self.norm = norm(width) if final_norm else None
         self._init_weights()

@@ -80,7 +80,8 @@ class SlidingWindowSegmentation:
         stacks = []
         for scale in self.scales:
             height, width = (int(side * base * scale + 0.5) for side in image.shape[:2])
-            plain = normalise(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+            resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            plain = normalise(np.asarray(resized, np.uint8))
             stacks.append(np.stack([plain, plain[..., ::-1]] if self.flip else [plain]))
         return stacks
 
