@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 
 from harness.files import canonical_json, file_sha256, write_json
 
-Kind = Literal["checkpoint", "scores", "masks", "metrics"]
+Kind = Literal["checkpoint", "scores", "masks", "soft_masks", "metrics"]
 MANIFEST = "manifest.json"
 _STAMP = ".verified.json"
 

@@ -13,7 +13,7 @@ from harness.components import import_modules
 from harness.errors import InputError, nearest
 from harness.files import canonical_json, file_sha256
 from harness.plan import Plan
-from harness.schema import OUTPUT_KIND, MethodConfig, TrainStage
+from harness.schema import MethodConfig, TrainStage, output_kind
 
 _SHOWN = 3  # names of tensors in a message
 
@@ -44,7 +44,7 @@ def import_stages(config: MethodConfig, choices: Sequence[str], artifacts: Path)
         if isinstance(stage, TrainStage) and path.is_file():
             imported[name] = _import_checkpoint(choice, path, config, stage, artifacts)
         else:
-            imported[name] = _open(choice, path, OUTPUT_KIND[stage.type])
+            imported[name] = _open(choice, path, output_kind(stage))
     return imported
 
 
@@ -123,7 +123,7 @@ def require_predictions(plan: Plan, ids: Mapping[str, Sequence[str]], *, only: s
             artifact, split = plan[source].artifact, stage.config.split
             if not plan[source].imported or role not in ("scores", "masks", "labels"):
                 continue
-            suffix = ".npz" if artifact.manifest.kind == "scores" else ".png"
+            suffix = ".png" if artifact.manifest.kind == "masks" else ".npz"
             missing = [name for name in ids[split] if f"{name}{suffix}" not in artifact.manifest.files]
             if missing:
                 raise InputError(

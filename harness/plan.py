@@ -13,13 +13,14 @@ from harness.artifact import Artifact
 from harness.errors import InputError, nearest
 from harness.files import canonical_json
 from harness.schema import (
-    OUTPUT_KIND,
     AnyStage,
     ForeignStage,
     InferStage,
     MethodConfig,
     TrainStage,
     input_kind,
+    output_kind,
+    takes,
 )
 
 # A key holds what can change a stage's output; these settings change speed, logs and resumption only.
@@ -77,7 +78,7 @@ class PlannedStage:
     @property
     def kind(self) -> str:
         """Kind of the artifact."""
-        return OUTPUT_KIND[self.config.type]
+        return output_kind(self.config)
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ def _check_input(config: MethodConfig, name: str, role: str, source: str) -> Non
             f"stages.{name}.{role} names a stage '{source}' that is not there"
             f"{nearest(source, config.stages)}; the stages are {', '.join(config.stages)}"
         )
-    kind = OUTPUT_KIND[config.stages[source].type]
-    if kind != input_kind(role):
+    kind = output_kind(config.stages[source])
+    if not takes(config.stages[name], role, kind):
         raise InputError(
             f"stages.{name}.{role} needs {input_kind(role)}, but stage '{source}' makes {kind}: "
             "name another stage"

@@ -178,7 +178,8 @@ class TrainStage(StageConfig):
     type: Literal["train"]
     labels: str = Field(
         "image",
-        description="'image' (image-level labels), 'mask' (full supervision) or a stage that makes masks",
+        description="'image' (image-level labels), 'mask' (full supervision) or a stage that makes masks or "
+        "soft masks",
     )
     auxiliary: list[Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]] = Field(
         [], description="names of gray maps that come with the images, such as saliency; see docs/data.md"
@@ -227,6 +228,9 @@ class RefineStage(StageConfig):
     scores: str | None = None
     checkpoint: str | None = None
     refiner: Component
+    output: Literal["masks", "soft_masks"] = Field(
+        "masks", description="what the refiner makes: masks, or probabilities of the classes for a training"
+    )
 
     @model_validator(mode="after")
     def _some_input(self) -> RefineStage:
@@ -319,7 +323,8 @@ STAGE_TYPES: dict[str, type[StageConfig]] = {
     "evaluate": EvaluateStage,
     "foreign": ForeignStage,
 }
-OUTPUT_KIND: dict[str, Literal["checkpoint", "scores", "masks", "metrics"]] = {
+OutputKind = Literal["checkpoint", "scores", "masks", "soft_masks", "metrics"]
+OUTPUT_KIND: dict[str, OutputKind] = {
     "train": "checkpoint",
     "infer": "scores",
     "refine": "masks",
@@ -341,6 +346,20 @@ def input_kind(role: str) -> str:
         KeyError: there is no such role.
     """
     return INPUT_KIND["init" if role.startswith("init_") else role]
+
+
+def output_kind(stage: StageConfig) -> OutputKind:
+    """The kind of artifact that a stage makes."""
+    if isinstance(stage, RefineStage):
+        return stage.output
+    assert isinstance(stage, TrainStage | InferStage | EvaluateStage | ForeignStage)
+    return OUTPUT_KIND[stage.type]
+
+
+def takes(stage: StageConfig, role: str, kind: str) -> bool:
+    """Whether a stage reads an artifact of this kind under a role; a training takes soft masks, too."""
+    soft = isinstance(stage, TrainStage) and role == "labels" and kind == "soft_masks"
+    return soft or kind == input_kind(role)
 
 
 class DatasetConfig(_Strict):

@@ -106,7 +106,8 @@ def run_stage(request: StageRequest, folder: Path) -> Report:
         validation=result.validation,
     )
     write_json(folder / "report.json", report.model_dump(mode="json"))
-    artifact.finish(OUTPUT_KIND[request.type], request.stage, request.key, result.meta)
+    kind = request.config.get("output", OUTPUT_KIND[request.type])
+    artifact.finish(kind, request.stage, request.key, result.meta)
     return report
 
 

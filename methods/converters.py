@@ -11,7 +11,7 @@ from methods.cam import model as cam
 from methods.eps import model as eps
 from methods.hsc import model as hsc
 from methods.irn import convert as irn
-from methods.modules import deeplab_aspp, deeplabv2, resnet, resnet38, vit, wide_cam
+from methods.modules import affinitynet, deeplab_aspp, deeplabv2, resnet, resnet38, vit, wide_cam
 from methods.seam import model as seam
 from methods.toco import network as toco
 from methods.semples import clip
@@ -21,6 +21,7 @@ from methods.weaktr import model as weaktr
 
 CONVERTERS.update(
     {
+        "affinitynet": affinitynet.convert_authors,
         "cam": cam.convert_authors,
         "clip_openai": clip.convert_openai,
         "deeplab_aspp": deeplab_aspp.convert_authors,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data.palette import IGNORE
@@ -102,6 +103,14 @@ class ResizeCut(Geometry):
         source, target = self._windows()
         resized = self._mirrored(self._resized(values, self.resample))[source]
         np.divide(resized, 255, out=canvas[0][target], dtype=np.float32)
+        return canvas
+
+    def cut(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Cut planes (C, h, w) that need no resizing: (C, crop, crop), 0 where there is no image."""
+        canvas = np.zeros((len(planes), self.crop, self.crop), planes.dtype)
+        source, target = self._windows()
+        upright = planes[..., ::-1] if self.flip else planes
+        canvas[(slice(None), *target)] = upright[(slice(None), *source)]
         return canvas
 
     def _resized(self, plane: Uint8Array, resample: Image.Resampling) -> Uint8Array:

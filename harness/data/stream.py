@@ -24,10 +24,11 @@ from harness.data.dataset import Dataset
 from harness.data.palette import read_mask
 from harness.data.transforms import SquareCrop
 from harness.errors import InputError
+from harness.npz import read_npz
 
-Labels = Literal["image", "mask", "masks"]
+Labels = Literal["image", "mask", "masks", "soft_masks"]
 Transform = Callable[
-    [NDArray[np.uint8], NDArray[np.uint8] | None, np.random.Generator],
+    [NDArray[np.uint8], Any, np.random.Generator],
     tuple[NDArray[np.float32], NDArray[np.uint8] | None],
 ]
 
@@ -48,8 +49,9 @@ class TrainStream(TorchDataset[dict[str, Any]]):
             label or None).
         split: whose masks `labels="mask"` means.
         labels: `image`: image-level labels, no mask is ever opened; `mask`: the dataset's own masks;
-            `masks`: the PNGs in the folder `masks`.
-        masks: folder of `<image id>.png`, for `labels="masks"` only.
+            `masks`: the PNGs in the folder `masks`; `soft_masks`: the arrays there, which the transform makes
+            a label of.
+        masks: folder of `<image id>.png` or, for soft masks, of `<image id>.npz`; for these two only.
         auxiliary: folders of maps by name (`harness.data.auxiliary`), for a `SquareCrop` only.
         batch_size: samples per iteration over all processes.
         seed: of the run, not negative.
@@ -59,7 +61,7 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         transform: as given.
 
     Raises:
-        InputError: there are auxiliary maps and the transform does not move any.
+        InputError: there are auxiliary maps or soft masks and the transform does not move any.
     """
 
     def __init__(
@@ -75,14 +77,20 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         batch_size: int,
         seed: int,
     ) -> None:
-        if (labels == "masks") != (masks is not None):
-            raise ValueError("a folder of masks goes with labels='masks', and only with it")
+        if (labels in ("masks", "soft_masks")) != (masks is not None):
+            raise ValueError("a folder of masks goes with labels='masks' or 'soft_masks', and only with them")
         if not ids or batch_size < 1:
             raise ValueError(f"a stream needs images and a batch size, not {len(ids)} and {batch_size}")
         if auxiliary and not isinstance(transform, SquareCrop):
             raise InputError(
                 f"transform '{type(transform).__name__}' cannot move {' and '.join(auxiliary)} maps with the "
                 "image: name one that is a SquareCrop"
+            )
+        soft = labels == "soft_masks"
+        if soft != getattr(transform, "soft", False):
+            raise InputError(
+                f"transform '{type(transform).__name__}' makes its label of {'masks' if soft else 'soft masks'}, "
+                f"which the stage 'labels' does not make: name another one"
             )
         self._dataset = dataset
         self._ids = tuple(ids)
@@ -150,9 +158,11 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         else:
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(label.astype(np.int64))[None])
 
-    def _label(self, image_id: str, size: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    def _label(self, image_id: str, size: tuple[int, ...]) -> Any:
         if self._labels == "image":
             return None
+        if self._labels == "soft_masks":
+            return self._soft_masks(image_id, size)
         if self._masks is None:
             path = self._dataset.mask_path(image_id, self._split)
             mask = self._dataset.read_mask(image_id, self._split)
@@ -161,6 +171,15 @@ class TrainStream(TorchDataset[dict[str, Any]]):
             mask = read_mask(path)
         self._require_size("mask", path, mask, image_id, size)
         return mask
+
+    def _soft_masks(self, image_id: str, size: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+        assert self._masks is not None
+        path = self._masks / f"{image_id}.npz"
+        arrays = read_npz(path)
+        for array in arrays.values():
+            if array.ndim == 3:  # what is not is no map of the image
+                self._require_size("soft mask", path, array[0], image_id, size)
+        return arrays
 
     def _map(self, name: str, image_id: str, size: tuple[int, ...]) -> NDArray[np.uint8]:
         path = map_path(self._auxiliary[name], image_id)

@@ -1,4 +1,4 @@
-"""Random walk of class scores over the affinities of an edge map, as stencil steps.
+"""Random walk of class scores over the affinities of pairs or of an edge map, as stencil steps.
 
 Source: Ahn, Cho, Kwak, CVPR 2019, section 5, and the spec of the released code, B.8 and B.13. The released
 code squares a dense n x n transition matrix T eight times to have T^256. Only x T^256 is wanted, and T has 69
@@ -79,11 +79,32 @@ def transition(edge: Tensor, radius: int, beta: float) -> Transition:
         radius: search radius, 5 in the paper.
         beta: exponent of the affinities, 10 in the paper.
     """
-    geometry = search_geometry(radius)
-    (height, width), reach = edge.shape, geometry.reach
+    reach = search_geometry(radius).reach
     # Padding with edge 1 gives every pair that leaves the map the affinity 0 (also above: none points there).
     padded = F.pad(edge[None], (reach, reach, 0, reach), value=1.0)
-    affinity = edge_to_affinity(padded, radius)[0].pow(beta)
+    return _of_weights(edge_to_affinity(padded, radius)[0].pow(beta), radius)
+
+
+def pair_transition(affinity: Tensor, size: tuple[int, int], radius: int, beta: float) -> Transition:
+    """The transition of given affinities, as AffinityNet has them (rtc spec section 8.3).
+
+    Args:
+        affinity: (pairs, rows, columns) of the sources whose pairs all lie on the map (`SearchGeometry.grid`);
+            no other pair is joined.
+        size: (h, w) of the map.
+        radius: search radius of the pairs.
+        beta: exponent of the affinities.
+    """
+    geometry = search_geometry(radius)
+    weights = affinity.new_zeros(len(affinity), *size)
+    geometry.window(weights, (0, 0)).copy_(affinity.pow(beta))
+    return _of_weights(weights, radius)
+
+
+def _of_weights(weights: Tensor, radius: int) -> Transition:
+    """The transition of weights (pairs, h, w) of every source; 0 for pairs that are not joined."""
+    geometry = search_geometry(radius)
+    (height, width), reach = weights.shape[-2:], geometry.reach
     pitch = width + reach
     blank = Transition(
         height=height,
@@ -91,11 +112,11 @@ def transition(edge: Tensor, radius: int, beta: float) -> Transition:
         pitch=pitch,
         reach=reach,
         shifts=tuple(dy * pitch + dx for dy, dx in geometry.destinations),
-        weights=F.pad(affinity, (0, pitch - width)).flatten(1),
-        scale=edge.new_ones(height * pitch),
+        weights=F.pad(weights, (0, pitch - width)).flatten(1),
+        scale=weights.new_ones(height * pitch),
     )
     # W is symmetric: its column sums are W applied to ones.
-    sums = blank.unflatten(blank.step(blank.flatten(edge.new_ones(1, height, width))))
+    sums = blank.unflatten(blank.step(blank.flatten(weights.new_ones(1, height, width))))
     scale = F.pad(sums[0].reciprocal(), (0, pitch - width)).flatten()
     return Transition(height, width, pitch, reach, blank.shifts, blank.weights, scale)
 

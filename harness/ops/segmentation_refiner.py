@@ -58,8 +58,8 @@ class MultiScaleSegmentation:
         scales: factors of the image size.
         flip: look at the mirror image of every scale, too.
         crf: parameters that differ from DeepLab's or, on labels, from RTC's; None for no CRF.
-        crf_on: what the CRF begins with: the `probability` of each class, or the arg-max's `labels`, each right
-            with probability 0.7, as the test of PPC's and RTC's DeepLab v2 seems to (rtc spec section 12).
+        crf_on: what the CRF begins with: the `probability` of each class, or the arg-max's `labels`, each
+            right with probability 0.7, as the test of RTC's DeepLab v2 seems to (rtc spec section 12).
         exact_uint8: give the CRF the image itself, not `truncated_image`, which is what the release does.
     """
 

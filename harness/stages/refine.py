@@ -18,8 +18,9 @@ from harness.registry import REFINERS
 from harness.schema import RefineStage
 from harness.stage import StageContext, StageResult
 from harness.stages.infer import load_model
-from harness.stages.per_image import load_scores, unfinished
+from harness.stages.per_image import load_scores, save_scores, unfinished
 
+_SUFFIX = {"masks": ".png", "soft_masks": ".npz"}
 _worker: dict[str, Any] = {}
 
 
@@ -37,7 +38,7 @@ def run(context: StageContext) -> StageResult:
     if scores:
         require_scores(ids, scores, config.split)
     require_inputs(refiner, config)
-    pending = unfinished(ids, context.artifact.files, ".png")
+    pending = unfinished(ids, context.artifact.files, _SUFFIX[config.output])
     done = len(ids) - len(pending)
     context.progress.begin(len(ids), "images", done)
     throughput = Throughput()
@@ -82,7 +83,7 @@ def require_inputs(refiner: Any, config: RefineStage) -> None:
     """Check that a refiner gets what its kind needs.
 
     Raises:
-        InputError: scores or a checkpoint are missing or would not be used.
+        InputError: scores or a checkpoint are missing or would not be used, or it makes something else.
     """
     needs_scores, needs_checkpoint = refiner.kind != "stream", refiner.kind != "cpu"
     for name, given, needed in (
@@ -94,6 +95,12 @@ def require_inputs(refiner: Any, config: RefineStage) -> None:
                 f"the refiner {type(refiner).__name__} {'needs' if needed else 'has no use for'} '{name}': "
                 f"{'name the stage that makes it' if needed else 'remove it'} in the refine stage"
             )
+    made = getattr(refiner, "output", "masks")
+    if made != config.output:
+        raise InputError(
+            f"the refiner {type(refiner).__name__} makes {made}, not {config.output}: "
+            f"set output to '{made}' in the refine stage"
+        )
 
 
 def require_scores(ids: Any, artifact: Artifact, split: str) -> None:
@@ -117,7 +124,7 @@ def _begin(dataset: Dataset, scores: Artifact | None, output: Artifact, refiner:
 
 
 def _refine_image(item: str | tuple[str, Mapping[str, np.ndarray]]) -> None:
-    """Write the mask of an image; its scores come with it or lie in the artifact."""
+    """Write the mask of an image, or its soft masks; its scores come with it or lie in the artifact."""
     dataset, refiner, model = _worker["dataset"], _worker["refiner"], _worker["model"]
     scores: Mapping[str, np.ndarray]
     if isinstance(item, str):
@@ -126,8 +133,11 @@ def _refine_image(item: str | tuple[str, Mapping[str, np.ndarray]]) -> None:
         image_id, scores = item
     image = dataset.read_image(image_id)
     if model is None:
-        mask = refiner(image, scores)
+        made = refiner(image, scores)
     else:
         with torch.inference_mode():
-            mask = refiner(image, scores, model, next(model.parameters()).device)
-    write_mask(_worker["output"].files / f"{image_id}.png", mask.astype(np.uint8), dataset.palette)
+            made = refiner(image, scores, model, next(model.parameters()).device)
+    if isinstance(made, Mapping):
+        save_scores(_worker["output"].files / f"{image_id}.npz", made)
+    else:
+        write_mask(_worker["output"].files / f"{image_id}.png", made.astype(np.uint8), dataset.palette)

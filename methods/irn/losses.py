@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
 from harness.ops.affinity import displacement_target, edge_to_affinity, pair_displacement, pair_labels
-
-EPSILON = 1e-5
+from methods.modules.pair_losses import EPSILON, mean_over_pairs
 
 
 @dataclass(frozen=True)
@@ -104,17 +102,9 @@ def irnet_losses(
     if_positive, if_negative = affinity_terms(edge_logit, radius)
     if_foreground, if_background = displacement_terms(displacement, radius)
     return IRNetLosses(
-        background_positive=_mean_over(if_positive, background),
-        foreground_positive=_mean_over(if_positive, foreground),
-        negative=_mean_over(if_negative, negative),
-        displacement_foreground=_mean_over(if_foreground, foreground.unsqueeze(1)),
-        displacement_background=_mean_over(if_background, background.unsqueeze(1)),
+        background_positive=mean_over_pairs(if_positive, background),
+        foreground_positive=mean_over_pairs(if_positive, foreground),
+        negative=mean_over_pairs(if_negative, negative),
+        displacement_foreground=mean_over_pairs(if_foreground, foreground.unsqueeze(1)),
+        displacement_background=mean_over_pairs(if_background, background.unsqueeze(1)),
     )
-
-
-def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask` (broadcast over the channels) holds, over the pairs of all devices."""
-    channels = values.numel() // mask.numel()
-    count = channels * mask.sum().to(values.dtype)
-    all_reduce(count)
-    return get_world_size() * (values * mask).sum() / (count + EPSILON)

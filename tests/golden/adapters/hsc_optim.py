@@ -64,7 +64,7 @@ def seg_param_groups(case: Case) -> dict[str, Any]:
 
 
 def rates(name: str, lr: float, at: list[int], **changes: Any) -> np.ndarray:
-    """The config's rates of the four groups at some iterations, (iterations, 4); `changes` of the schedule."""
+    """The config's rates of the four groups at some iterations, (iterations, 4), the schedule changed."""
     parameters = [nn.Parameter(torch.zeros(1)) for _ in FACTORS]
     groups = [{"params": [p], "lr": lr * factor} for p, factor in zip(parameters, FACTORS, strict=True)]
     optimizer = torch.optim.SGD(groups, lr=lr)
