@@ -82,8 +82,8 @@ def patch_positions(
 def convolutional_stem(width: int, patch_size: int) -> nn.Sequential:
     """Convolutions of stride 2 down to the grid of patches, in the place of one large one.
 
-    Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021: a transformer that starts from
-    random weights learns from fewer images. Norms are over an image, so training and test see the same.
+    Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021: a transformer learns
+    from fewer images. Norms are over an image, so training and test see the same.
     """
     steps = patch_size.bit_length() - 1
     layers: list[nn.Module] = []

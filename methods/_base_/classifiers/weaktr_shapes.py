@@ -1,5 +1,5 @@
-# WeakTr on a narrow transformer from random weights: a stem of convolutions learns from few images, patches of
-# 8 pixels leave enough of pictures of 96 to 160.
+# WeakTr on a narrow transformer from random weights: a stem of convolutions learns from few images; patches
+# of 8 pixels leave enough of pictures of 96 to 160.
 
 narrow_vit = dict(image_size=96, patch_size=8, width=64, depth=2, heads=2, drop_path=0.0, stem="conv")
 
