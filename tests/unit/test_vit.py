@@ -83,7 +83,7 @@ def test_the_auxiliary_map_is_an_inner_blocks_output_without_norm() -> None:
 def imagenet_state() -> dict[str, Tensor]:
     """A checkpoint in DeiT's names: a transformer of width 128, two blocks, with its classifier."""
     with torch.device("meta"):
-        trunk = ViT(embed_dim=128, depth=2, num_heads=2, patch_size=16, image_size=64)
+        trunk = ViT(embed_dim=128, depth=2, num_heads=2, image_size=64, auxiliary_block=0)
         head = {"head.weight": torch.empty(1000, 128), "head.bias": torch.empty(1000)}
     return {**trunk.state_dict(), **head}
 
