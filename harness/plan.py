@@ -44,6 +44,7 @@ class Ingredients:
         environment: identity of the interpreter and its packages (see `harness.executors`).
         seed: the run's seed.
         shortened: `limit` and `smoke`, which change what a stage does.
+        processes: that share a training, whose batch statistics and sums are then slightly other ones.
         images: id of each foreign image by the name that stages give it.
     """
 
@@ -55,6 +56,7 @@ class Ingredients:
     shortened: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     auxiliary: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ def stage_key(stage: AnyStage, inputs: Mapping[str, str], ingredients: Ingredien
         "seed": ingredients.seed,
         "shortened": dict(ingredients.shortened),
     }
+    if isinstance(stage, TrainStage) and ingredients.processes > 1:
+        material["processes"] = ingredients.processes
     return hashlib.sha256(canonical_json(material).encode()).hexdigest()[:32]
 
 

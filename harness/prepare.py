@@ -18,6 +18,7 @@ from harness.executors import Environment, Executor, choose
 from harness.hardware import Hardware, describe
 from harness.imported import import_stages, require_predictions
 from harness.plan import Ingredients, Plan, make_plan, order_stages, require_stages
+from harness.processes import require_even_batch
 from harness.schema import ForeignStage, MethodConfig, TrainStage
 from harness.source import source_hash
 from harness.training_logs import require_tools
@@ -43,6 +44,7 @@ class RunOptions:
     work: Path = Path("work")
     executor: str = "auto"
     gpus: int | None = None
+    processes: int | None = None
     seed: int = 0
     limit: int | None = None
     smoke: bool = False
@@ -55,6 +57,8 @@ class RunOptions:
     start: str | None = None
     only: str | None = None
     force: bool = False
+    wait: bool = False
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Prepared:
     gpus: int
     plan: Plan
     notices: Sequence[str] = field(default_factory=tuple)
+    processes: int = 1
 
 
 def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
@@ -93,6 +98,8 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
     require_stages(order_stages(config), start=options.start, only=options.only)
     hardware = describe()
     gpus = usable_gpus(options.gpus, len(hardware.gpus))
+    processes = sharing_processes(options.processes, gpus)
+    require_even_batches(config, processes, smoke=options.smoke)
     executor, reason = choose(options.executor, say)
     say(f"executor: {executor.name} ({reason})")
     dataset = open_dataset(
@@ -136,6 +143,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         shortened={"smoke": options.smoke},
         auxiliary={name: maps.content for name, maps in auxiliary.items()},
         images=foreign,
+        processes=processes,
     )
     artifacts = options.work.resolve() / "artifacts"
     imported = import_stages(config, options.use, artifacts)
@@ -156,6 +164,7 @@ def prepare(options: RunOptions, say: Callable[[str], None]) -> Prepared:
         gpus,
         plan,
         tuple(dataset.notices),
+        processes,
     )
 
 
@@ -188,6 +197,34 @@ def usable_gpus(wanted: int | None, there: int) -> int:
     if wanted is not None and wanted > there:
         raise InputError(f"--gpus {wanted}: this machine has {there} GPUs; ask for fewer")
     return min(1, there) if wanted is None else wanted
+
+
+def sharing_processes(wanted: int | None, gpus: int) -> int:
+    """How many processes share a training or the images of a network: one per GPU, or what was asked for.
+
+    Raises:
+        InputError: another number than that of the GPUs was asked for.
+    """
+    if wanted is not None and gpus and wanted != gpus:
+        raise InputError(
+            f"--processes {wanted}: a stage with {gpus} GPUs has one process for each; leave it out, or add "
+            "--gpus 0"
+        )
+    return max(1, gpus) if wanted is None else wanted
+
+
+def require_even_batches(config: MethodConfig, processes: int, *, smoke: bool) -> None:
+    """Check that each training's batch can be shared; a smoke test's batch is made so.
+
+    Raises:
+        InputError: one cannot.
+    """
+    for name, stage in config.stages.items():
+        if isinstance(stage, TrainStage) and not smoke:
+            try:
+                require_even_batch(stage.train_dataloader.batch_size, processes)
+            except InputError as error:
+                raise InputError(f"stages.{name}: {error}") from error
 
 
 def require_folder(work: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pools of worker processes that cannot outlive the process that made them."""
+"""Processes that cannot outlive the one that made them, and how they share work."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from itertools import islice
 from typing import Any, TypeVar
 
+from harness.errors import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _AHEAD = 4  # tasks queued per worker: enough to keep it busy, little enough to bound memory
+
+
+def require_even_batch(batch_size: int, processes: int) -> None:
+    """Check that processes can have equal parts of a batch, whose mean is then that of the batch.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if batch_size % processes:
+        raise InputError(
+            f"a batch of {batch_size} cannot be shared evenly by {processes} processes: take a number of "
+            "GPUs that divides it, or set train_dataloader.batch_size"
+        )
 
 
 def die_with_parent(parent: int) -> None:

@@ -22,10 +22,8 @@ def new_record(prepared: Prepared) -> RunRecord:
     """The record of a run that begins now."""
     options, environment = prepared.options, prepared.environment
     git = git_state()
-    now = datetime.now(UTC)
-    name = f"{options.method}-{options.dataset}" + (f"-{options.variant}" if options.variant else "")
     return RunRecord(
-        run_id=f"{now:%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}",
+        run_id=options.run_id or new_run_id(options.method, options.dataset, options.variant),
         method=options.method,
         variant=options.variant,
         title=prepared.config.title,
@@ -76,5 +74,11 @@ def new_record(prepared: Prepared) -> RunRecord:
             )
             for stage in prepared.plan.stages
         ],
-        started=now,
+        started=datetime.now(UTC),
     )
+
+
+def new_run_id(method: str, dataset: str, variant: str | None) -> str:
+    """Time, names and a few random digits."""
+    name = "-".join(filter(None, (method, dataset, variant)))
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"

@@ -55,3 +55,6 @@ class StageRequest(BaseModel):
     log_to: list[str] = Field([], description="tools that a training logs to, beside those of its config")
     workers: int = Field(1, ge=1, description="processes for work on the CPU")
     gpus: int = Field(0, ge=0, description="GPUs that the stage may use; they are numbered from 0")
+    processes: int = Field(
+        1, ge=1, description="processes that share a training, or the images of a network; one per GPU"
+    )

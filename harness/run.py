@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +18,7 @@ from harness.artifact import Artifact
 from harness.errors import InputError
 from harness.executors import Exit, Job
 from harness.files import write_json
+from harness.gpus import held_gpus, visible_gpus
 from harness.plan import PlannedStage, select, stages_to_visit
 from harness.prepare import Prepared, cpu_workers
 from harness.progress import read_progress
@@ -67,7 +69,8 @@ class Run:
         visit = stages_to_visit(plan, options.only)
         self.record = new_record(self.prepared)
         self.folder = options.work.resolve() / "runs" / self.record.run_id
-        (self.folder / "logs").mkdir(parents=True)
+        # A run whose id was given may be the second attempt of a job that a cluster has requeued.
+        (self.folder / "logs").mkdir(parents=True, exist_ok=options.run_id is not None)
         self.record.write(self.folder)
         state: State = "failed"
         try:
@@ -95,19 +98,15 @@ class Run:
             watch.skip(stage.name, "imported")
             return
         entry = next(entry for entry in self.record.stages if entry.name == stage.name)
-        with locked(stage.artifact):
+        waits = partial(self._say, f"stage '{stage.name}' waits for another run that makes it")
+        with locked(stage.artifact, waits if self.prepared.options.wait else None):
             artifact = replace(stage.artifact)  # a fresh object: the manifest may have changed since planning
             if artifact.complete and not fresh:
                 problem = artifact.problem() or _reuse(artifact, entry)
                 if problem is None:
                     watch.skip(stage.name, "reused" + _metrics_text(entry))
                     return
-                self.console.print(
-                    f"warning: {problem}; stage '{stage.name}' is done again",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                self._say(f"warning: {problem}; stage '{stage.name}' is done again")
                 artifact.discard()
             elif fresh:
                 artifact.discard()
@@ -115,7 +114,10 @@ class Run:
             self.record.write(self.folder)
             watch.begin(stage.name, stage.config.type)
             try:
-                self._execute(stage, watch)
+                waits = partial(self._say, f"stage '{stage.name}' waits until other runs leave a GPU to it")
+                there = visible_gpus() if self.prepared.gpus else ()
+                with held_gpus(there, self.prepared.gpus, waits) as gpus:
+                    self._execute(stage, watch, gpus)
                 entry.state, entry.report = "done", read_report(artifact.folder)
             except BaseException as error:
                 entry.state, entry.error = "failed", str(error) or type(error).__name__
@@ -127,11 +129,14 @@ class Run:
         seconds = (entry.ended - entry.started).total_seconds()
         watch.end(f"done in {duration(seconds)}" + _metrics_text(entry))
 
-    def _execute(self, stage: PlannedStage, watch: Watch) -> None:
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _execute(self, stage: PlannedStage, watch: Watch, gpus: tuple[str, ...]) -> None:
         prepared, options = self.prepared, self.prepared.options
         artifact = stage.artifact.open()
         (artifact.folder / "error.json").unlink(missing_ok=True)
-        job = self._job(stage)
+        job = self._job(stage, gpus)
         write_json(artifact.folder / "stage.json", self._request(stage).model_dump(mode="json"))
         began, began_at = time.monotonic(), time.time()
         process = prepared.executor.start(job)
@@ -157,7 +162,7 @@ class Run:
                 f"stage '{stage.name}' ended well but left no manifest; its log is {job.log}", "failed"
             )
 
-    def _job(self, stage: PlannedStage) -> Job:
+    def _job(self, stage: PlannedStage, gpus: tuple[str, ...]) -> Job:
         prepared = self.prepared
         weights = self._weights(stage)
         foreign = stage.config.foreign if isinstance(stage.config, ForeignStage) else None
@@ -171,7 +176,7 @@ class Run:
             folder=stage.artifact.folder,
             read_only=tuple(dict.fromkeys(path.resolve() for path in read_only)),
             log=self.folder / "logs" / f"{stage.name}.log",
-            gpus=tuple(range(self.prepared.gpus)),
+            gpus=gpus,
             memory_limit=None,
             workers=cpu_workers(),
             env=STAGE_ENVIRONMENT,
@@ -221,24 +226,33 @@ class Run:
             log_to=list(prepared.options.log_to),
             workers=cpu_workers(),
             gpus=prepared.gpus,
+            processes=prepared.processes,
         )
 
 
 @contextmanager
-def locked(artifact: Artifact) -> Iterator[None]:
+def locked(artifact: Artifact, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold an artifact for this process.
 
+    Args:
+        artifact: what to hold.
+        on_wait: called when another harness is making it, which is then waited for; None to refuse instead.
+
     Raises:
-        InputError: another harness is making it right now.
+        InputError: another harness is making it right now, and is not waited for.
     """
     artifact.folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(artifact.folder.with_suffix(".lock"))
     try:
         lock.acquire(timeout=1)
     except Timeout as error:
-        raise InputError(
-            f"another harness is working on {artifact.folder}: wait for it, or use another --work-dir"
-        ) from error
+        if on_wait is None:
+            raise InputError(
+                f"another harness is working on {artifact.folder}: add --wait to wait for it, or use another "
+                "--work-dir"
+            ) from error
+        on_wait()
+        lock.acquire()
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,11 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class StageContext:
-    """What a stage works with: its request, its folder, its dataset and its inputs."""
+    """What a stage works with: its request, its folder, its dataset and its inputs.
+
+    Attributes:
+        rank: of this process among those that share the stage; 0 is the stage's own (`harness.stages.team`).
+        port: where the processes meet; 0 if this one is to choose it.
+    """
 
     request: StageRequest
     artifact: Artifact
     progress: ProgressWriter
+    rank: int = 0
+    port: int = 0
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -132,16 +139,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.stage", description=__doc__)
     parser.add_argument("request", type=Path, metavar="stage.json")
     path: Path = parser.parse_args(arguments).request.resolve()
+    return reported(lambda: run_stage(read_request(path), path.parent), path.parent)
+
+
+def reported(work: Callable[[], object], folder: Path) -> int:
+    """Do a stage's work; returns the exit status, and leaves `error.json` if the input is wrong."""
     try:
-        run_stage(read_request(path), path.parent)
+        work()
     except InputError as error:
-        return _refuse(path.parent, str(error))
+        return refuse(folder, str(error))
     except (OSError, RuntimeError) as error:
         if not disk_is_full(error):
             raise
-        return _refuse(
-            path.parent, f"the disk that holds {path.parent} is full: free some space and run it again"
-        )
+        return refuse(folder, f"the disk that holds {folder} is full: free some space and run it again")
     return 0
 
 
@@ -154,7 +164,8 @@ def disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def _refuse(folder: Path, message: str) -> int:
+def refuse(folder: Path, message: str) -> int:
+    """Say why the input is wrong, for people and in `error.json`; returns the exit status for that."""
     sys.stderr.write(f"error: {message}\n")
     try:
         write_json(folder / "error.json", {"message": message})

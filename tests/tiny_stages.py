@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import get_rank
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -29,10 +31,21 @@ class TinyNet(BaseModel):
     Args:
         num_classes: channels of the output.
         nan_at: iteration of this process at which the loss is not a number.
+        nan_in: rank of the process that this happens in.
+        helper_dies: the process of rank 1 ends with status 3 at its first iteration.
+        plain: no dropout, and the batch norm has fixed statistics.
     """
 
-    def __init__(self, num_classes: int = 10, nan_at: int | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int = 10,
+        nan_at: int | None = None,
+        nan_in: int = 0,
+        helper_dies: bool = False,
+        plain: bool = False,
+    ) -> None:
         super().__init__()
+        self.nan_in, self.helper_dies, self.plain = nan_in, helper_dies, plain
         self.features = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU())
         self.classifier = nn.Conv2d(8, num_classes, 1)
         self.nan_at, self.seen = nan_at, 0
@@ -42,7 +55,7 @@ class TinyNet(BaseModel):
         features = self.features(inputs)
         if mode == "tensor":
             return self.classifier(features).relu()
-        logits = self.classifier(F.dropout(features, 0.5, self.training))
+        logits = self.classifier(F.dropout(features, 0.5, self.training and not self.plain))
         if "gt_sem_seg" in data_samples[0]:
             masks = torch.stack([sample.gt_sem_seg.data[0] for sample in data_samples])
             resized = F.interpolate(logits, masks.shape[-2:], mode="bilinear")
@@ -50,7 +63,17 @@ class TinyNet(BaseModel):
         labels = torch.stack([sample.image_labels for sample in data_samples])
         self.seen += 1
         loss = F.multilabel_soft_margin_loss(logits.mean((2, 3)), labels)
-        return {"loss": loss * float("nan") if self.seen == self.nan_at else loss}
+        if self.helper_dies and get_rank() == 1:
+            os._exit(3)
+        wrong = self.seen == self.nan_at and get_rank() == self.nan_in
+        return {"loss": loss * float("nan") if wrong else loss}
+
+    def train(self, mode: bool = True) -> TinyNet:
+        """Keep the statistics of a plain network fixed."""
+        super().train(mode)
+        if self.plain:
+            self.features[1].eval()
+        return self
 
 
 TRAIN: dict[str, Any] = {

@@ -22,10 +22,11 @@ class TrainLoader(DataLoader[dict[str, Any]]):
 
     Args:
         stream: the samples.
-        batch_size: samples per batch.
+        batch_size: samples per batch over all processes that train together.
         start, stop: positions in the stream.
         workers: data loading processes; 0 for none.
         device: that trains.
+        part: rank of this process, and number of processes; each gets its part of every batch.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class TrainLoader(DataLoader[dict[str, Any]]):
         stop: int,
         workers: int,
         device: torch.device,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(
             _RawStream(stream),
-            batch_size=batch_size,
-            sampler=PositionSampler(start, stop),
+            batch_size=batch_size // part[1],
+            sampler=PositionSampler(start, stop, batch_size, part),
             num_workers=workers,
             collate_fn=_collate,
             # A loader seeds its processes with a random number; the model's stay those of an undisturbed run.

@@ -198,21 +198,25 @@ class TrainStream(TorchDataset[dict[str, Any]]):
 
 
 class PositionSampler(Sampler[int]):
-    """Positions `start` to `stop` - 1, in order.
+    """Positions `start` to `stop` - 1, in order; of several processes, each has its part of every batch.
 
     Args:
         start: first position: iterations done so far times batch size.
         stop: iterations of the whole training times batch size.
+        batch_size: samples per iteration over all processes, a multiple of their number.
+        part: rank of this process, and number of processes.
     """
 
-    def __init__(self, start: int, stop: int) -> None:
-        self._positions = range(start, stop)
+    def __init__(self, start: int, stop: int, batch_size: int = 1, part: tuple[int, int] = (0, 1)) -> None:
+        rank, processes = part
+        self._share = batch_size // processes
+        self._batches = range(start + rank * self._share, stop, batch_size)
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self._batches) * self._share
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._positions)
+        return (first + place for first in self._batches for place in range(self._share))
 
 
 @lru_cache(maxsize=4)

@@ -26,7 +26,7 @@ class Job:
         folder: its artifact folder, which contains `stage.json`; the only place it may write to.
         read_only: files and folders that it reads: inputs, dataset, weights.
         log: file that gets its standard output and error while it runs.
-        gpus: indices of the GPUs that it may use.
+        gpus: UUIDs of the GPUs that it may use.
         memory_limit: bytes; None for the executor's default.
         workers: data loading processes that it will start.
         env: additional environment variables.
@@ -40,7 +40,7 @@ class Job:
     folder: Path
     read_only: tuple[Path, ...]
     log: Path
-    gpus: tuple[int, ...]
+    gpus: tuple[str, ...]
     memory_limit: int | None
     workers: int
     env: Mapping[str, str]

@@ -242,9 +242,7 @@ def sandbox(memory: int, job: Job | None = None) -> dict[str, Any]:
     ]
     options["shm_size"] = min(memory // 2, (1 + job.workers) * _GIB)  # data loaders hand over batches there
     if job.gpus:
-        options["device_requests"] = [
-            DeviceRequest(device_ids=[str(gpu) for gpu in job.gpus], capabilities=[["gpu"]])
-        ]
+        options["device_requests"] = [DeviceRequest(device_ids=list(job.gpus), capabilities=[["gpu"]])]
     return options
 
 

@@ -77,7 +77,7 @@ class LocalExecutor:
         reading, writing = os.pipe()
         env = {
             **os.environ,
-            "CUDA_VISIBLE_DEVICES": ",".join(map(str, job.gpus)),
+            "CUDA_VISIBLE_DEVICES": ",".join(job.gpus),
             "PYTHONPATH": os.pathsep.join(filter(None, [_source_root(), os.environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             **job.env,

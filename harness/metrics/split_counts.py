@@ -90,6 +90,12 @@ class SplitCounts:
         np.add.at(self.predicted, place, batch.rows.predicted)
         np.add.at(self.hit, place, batch.rows.hit)
 
+    def merge(self, other: SplitCounts) -> None:
+        """Add the counts of other images of the same split."""
+        self.truth += other.truth
+        self.predicted += other.predicted
+        self.hit += other.hit
+
     def total(self) -> ClassCounts:
         """Counts of the split at every threshold: (T, C)."""
         predicted, hit = self.predicted.sum(0).T, self.hit.sum(0).T

@@ -16,7 +16,8 @@ from harness.monitor import Throughput
 from harness.registry import INFERENCES
 from harness.schema import InferStage
 from harness.stage import StageContext, StageResult
-from harness.stages.per_image import save_scores, unfinished
+from harness.stages.per_image import TeamProgress, save_scores, unfinished
+from harness.stages.team import Team, stage_device
 from harness.weights import load_state
 
 # The stacks of a VOC image take 50 MB, and a network is slower than this many threads prepare them.
@@ -32,28 +33,36 @@ def run(context: StageContext) -> StageResult:
     """
     context.import_modules()
     config = InferStage.model_validate(context.request.config)
-    device = torch.device("cuda" if context.request.gpus and torch.cuda.is_available() else "cpu")
-    model = load_model(context, epoch=config.epoch).to(device).eval()
     inference: Inference = INFERENCES.build(config.inference)
+    with Team(context) as team:
+        return _run(context, team, config, inference)
+
+
+def _run(context: StageContext, team: Team, config: InferStage, inference: Inference) -> StageResult:
+    device = stage_device(context)
+    model = load_model(context, epoch=config.epoch).to(device).eval()
     ids = context.ids()
-    pending = unfinished(ids, context.artifact.files, ".npz")
-    done = len(ids) - len(pending)
-    context.progress.begin(len(ids), "images", done)
+    before = len(ids) - len(unfinished(ids, context.artifact.files, ".npz"))
+    # Parts of all ids: what is unfinished changes while the processes begin.
+    own = team.part(ids)
+    pending = unfinished(own, context.artifact.files, ".npz")
+    progress = TeamProgress(context, team, len(own), len(own) - len(pending))
+    progress.begin(len(ids), before)
     throughput = Throughput()
-    threads = min(context.request.workers, THREADS)
+    threads = max(1, min(context.request.workers // team.size, THREADS))
     with ThreadPoolExecutor(threads) as pool:
         for image_id, prepared in prefetched(pool, context, inference, pending, PREFETCH * threads):
             with torch.inference_mode():
                 scores = inference.infer(model, prepared, device)
             save_scores(context.artifact.files / f"{image_id}.npz", scores)
-            done += 1
             throughput.add(1)
-            context.progress.update(done)
+            progress.add()
+    team.wait(progress.show)
     return StageResult(
         meta={"images": len(ids), "scores": inference.kind, "inference": config.inference},
-        images=len(pending),
-        images_per_second=throughput.images_per_second,
-        resumed_at=len(ids) - len(pending),
+        images=len(ids) - before,
+        images_per_second=team.rates(throughput.images_per_second),
+        resumed_at=before,
     )
 
 

@@ -9,6 +9,40 @@ import numpy as np
 
 from harness.files import atomic_file
 from harness.npz import read_npz
+from harness.stage import StageContext
+from harness.stages.team import Team
+
+
+class TeamProgress:
+    """Progress over the images of a stage, which processes may share.
+
+    Args:
+        context: of the stage.
+        team: the processes.
+        own: images of this process.
+        done: those of them that were done before.
+    """
+
+    def __init__(self, context: StageContext, team: Team, own: int, done: int) -> None:
+        self._progress, self._team = context.progress, team
+        self._own, self._done, self._before = own, done, 0
+
+    def begin(self, images: int, before: int) -> None:
+        """Say how many images there are and how many were done before, over all processes."""
+        if self._team.leads:
+            self._before = before
+            self._progress.begin(images, "images", before)
+        else:
+            self._progress.begin(self._own, "images", self._done)
+
+    def add(self) -> None:
+        """One more image is done."""
+        self._done += 1
+        self.show()
+
+    def show(self) -> None:
+        """Say how many images are done; helpers that have not begun have not counted theirs yet."""
+        self._progress.update(max(self._done + self._team.done(), self._before))
 
 
 def unfinished(ids: Sequence[str], folder: Path, suffix: str) -> list[str]:

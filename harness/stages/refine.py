@@ -18,7 +18,8 @@ from harness.registry import REFINERS
 from harness.schema import RefineStage
 from harness.stage import StageContext, StageResult
 from harness.stages.infer import load_model
-from harness.stages.per_image import load_scores, save_scores, unfinished
+from harness.stages.per_image import TeamProgress, load_scores, save_scores, unfinished
+from harness.stages.team import Team, stage_device
 
 _SUFFIX = {"masks": ".png", "soft_masks": ".npz"}
 _worker: dict[str, Any] = {}
@@ -38,11 +39,23 @@ def run(context: StageContext) -> StageResult:
     if scores:
         require_scores(ids, scores, config.split)
     require_inputs(refiner, config)
-    pending = unfinished(ids, context.artifact.files, _SUFFIX[config.output])
-    done = len(ids) - len(pending)
-    context.progress.begin(len(ids), "images", done)
+    if refiner.kind == "cpu":  # a pool of its own has all cores
+        return _run(context, Team(context, alone=True), config, refiner, scores)
+    with Team(context) as team:
+        return _run(context, team, config, refiner, scores)
+
+
+def _run(
+    context: StageContext, team: Team, config: RefineStage, refiner: Any, scores: Artifact | None
+) -> StageResult:
+    ids = context.ids()
+    before = len(ids) - len(unfinished(ids, context.artifact.files, _SUFFIX[config.output]))
+    own = team.part(ids)
+    pending = unfinished(own, context.artifact.files, _SUFFIX[config.output])
+    progress = TeamProgress(context, team, len(own), len(own) - len(pending))
+    progress.begin(len(ids), before)
     throughput = Throughput()
-    workers = context.request.workers
+    workers = max(1, context.request.workers // team.size)
     model = None
     if refiner.kind == "model":
         model = _model(context)
@@ -50,30 +63,26 @@ def run(context: StageContext) -> StageResult:
     items = _predicted(context, refiner, pending) if refiner.kind == "stream" else pending
     job = (context.dataset, scores, context.artifact, refiner, model)
     for _ in map_unordered(_refine_image, items, min(workers, len(pending)), _begin, job):
-        done += 1
         throughput.add(1)
-        context.progress.update(done)
+        progress.add()
+    team.wait(progress.show)
     return StageResult(
         meta={"images": len(ids), "refiner": config.refiner},
-        images=len(pending),
-        images_per_second=throughput.images_per_second,
-        resumed_at=len(ids) - len(pending),
+        images=len(ids) - before,
+        images_per_second=team.rates(throughput.images_per_second),
+        resumed_at=before,
     )
 
 
-def _device(context: StageContext) -> torch.device:
-    return torch.device("cuda" if context.request.gpus and torch.cuda.is_available() else "cpu")
-
-
 def _model(context: StageContext) -> torch.nn.Module:
-    return load_model(context).to(_device(context)).eval()
+    return load_model(context).to(stage_device(context)).eval()
 
 
 def _predicted(
     context: StageContext, refiner: Any, ids: Sequence[str]
 ) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
     """Ids with what the network makes of their images; begins when the first one is asked for."""
-    model, device = _model(context), _device(context)
+    model, device = _model(context), stage_device(context)
     for image_id in ids:
         with torch.inference_mode():
             yield image_id, refiner.predict(context.dataset.read_image(image_id), model, device)

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from harness.artifact import Artifact
@@ -19,6 +21,7 @@ from harness.files import atomic_file
 from harness.monitor import Throughput
 from harness.progress import ProgressWriter
 from harness.schema import TrainConfig
+from harness.stages.team import gathered
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class StageProgress(Hook):
         Raises:
             FloatingPointError: the loss is NaN or infinite; the last point of resumption stays.
         """
-        loss = _scalar((outputs or {}).get("loss", 0.0))
+        loss = _mean_over_processes(_scalar((outputs or {}).get("loss", 0.0)))
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at iteration {runner.iter + 1}")
         self._throughput.add(self._batch_size)
@@ -79,15 +82,18 @@ class ResumePoints(Hook):
     ) -> None:
         """Save when an interval or an epoch to keep is full."""
         done = runner.iter + 1
-        if done in self._keep:
+        if done in self._keep and runner.rank == 0:
             with atomic_file(self._artifact.files / f"epoch_{self._keep[done]}.pth") as file:
-                torch.save({n: t.cpu() for n, t in runner.model.state_dict().items()}, file)
+                torch.save({n: t.cpu() for n, t in bare_model(runner).state_dict().items()}, file)
         if done % self._interval == 0 and done < runner.max_iters:
             self._save(runner, done)
 
     def _save(self, runner: Runner, done: int) -> None:
         state = self._artifact.state
         partial = f"partial_{done}.tmp"
+        self._random_states = gathered(_random_state())
+        if runner.rank != 0:
+            return
         runner.save_checkpoint(str(state), partial, by_epoch=False)
         (state / partial).replace(state / f"iter_{done}.pth")
         for path in state.glob("iter_*.pth"):
@@ -95,22 +101,19 @@ class ResumePoints(Hook):
                 path.unlink()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Add the random state."""
-        checkpoint["random_state"] = {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
+        """Add the random state of each process."""
+        checkpoint["random_states"] = self._random_states
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Restore the random state."""
-        random_state = checkpoint["random_state"]
+        """Restore the random state of this process."""
+        random_state = checkpoint["random_states"][runner.rank]
         torch.set_rng_state(random_state["torch"].cpu())
-        if random_state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([state.cpu() for state in random_state["cuda"]])
+        if random_state["cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random_state["cuda"].cpu())
 
 
 class LossHistory(Hook):
-    """Mean of every logged value over each log interval."""
+    """Mean of every logged value over each log interval, and over the processes that train together."""
 
     def __init__(self, interval: int) -> None:
         self._interval = interval
@@ -126,9 +129,30 @@ class LossHistory(Hook):
         done = runner.iter + 1
         if done % self._interval == 0 or done == runner.max_iters:
             self.curves["iteration"].append(float(done))
-            for name, values in self._window.items():
-                self.curves.setdefault(name, []).append(float(np.mean(values)))
-            self._window.clear()
+            windows = gathered(self._window)
+            for name in self._window:
+                means = [float(np.mean(window[name])) for window in windows if name in window]
+                self.curves.setdefault(name, []).append(float(np.mean(means)))
+            self._window = {}
+
+
+def bare_model(runner: Runner) -> torch.nn.Module:
+    """The model without what lets processes train it together."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _random_state() -> dict[str, torch.Tensor | None]:
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {"torch": torch.get_rng_state(), "cuda": cuda}
+
+
+def _mean_over_processes(value: float) -> float:
+    """The mean; no number if one of them is none, so that all processes stop at the same iteration."""
+    if get_world_size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64)
+    all_reduce(total, "mean")
+    return float(total)
 
 
 def _scalar(value: Any) -> float:

@@ -25,7 +25,8 @@ from harness.registry import INFERENCES
 from harness.schema import Validation, ValidationOutput
 from harness.stage import StageContext
 from harness.stages.infer import PREFETCH, THREADS, prefetched
-from harness.stages.train_hooks import ResumePoint, latest_resume_point
+from harness.stages.team import gathered, synchronise_buffers
+from harness.stages.train_hooks import ResumePoint, bare_model, latest_resume_point
 
 Row = dict[str, float | None]
 
@@ -71,6 +72,13 @@ class OutputScore:
             counts = count_levels(found, truth, self._num_classes)
         self._counts.add(BatchCounts.of([0], [counts]))
 
+    @classmethod
+    def together(cls, parts: Sequence[OutputScore]) -> OutputScore:
+        """The score over the images of all parts, which are changed."""
+        for part in parts[1:]:
+            parts[0]._counts.merge(part._counts)
+        return parts[0]
+
     def result(self) -> tuple[float | None, float | None]:
         """The best mIoU, None where nothing was counted, and its threshold, None where there is none."""
         means = mean_over_classes(self._counts.total().iou)
@@ -81,6 +89,8 @@ class OutputScore:
 
 class ValidationHook(Hook):
     """Scores a network at an interval and at the end; keeps the state that is best by one output.
+
+    Processes that train together score a part of the images each, with the leader's buffers.
 
     What it found so far is in the artifact's state folder, so that a resumed training goes on from there. It
     leaves torch's random state as it was.
@@ -100,7 +110,7 @@ class ValidationHook(Hook):
         self._ids = _spread(ids, config.images)
         self._passes = _passes(config)
         self._rows = [row for row in self._read() if (row["iteration"] or 0) <= start]
-        for point in self._saved():
+        for point in self._saved() if context.rank == 0 else ():
             if point.iteration > start:
                 point.path.unlink()
 
@@ -111,8 +121,9 @@ class ValidationHook(Hook):
         done = runner.iter + 1
         if done % self._interval != 0 and done != runner.max_iters:
             return
-        model = runner.model
-        mode, devices = model.training, range(torch.cuda.device_count())
+        model = bare_model(runner)
+        synchronise_buffers(model)
+        mode, devices = model.training, [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):
             model.eval()
             found = self._score(model, done)
@@ -135,16 +146,17 @@ class ValidationHook(Hook):
 
     def _score(self, model: torch.nn.Module, done: int) -> dict[str, tuple[float | None, float | None]]:
         context, dataset = self._context, self._context.dataset
-        outputs, total = self._config.outputs, len(self._ids) * len(self._passes)
+        own = self._ids[context.rank :: context.request.processes]
+        outputs, total = self._config.outputs, len(own) * len(self._passes)
         scores = {
             name: OutputScore(output, len(self._ids), len(dataset.classes))
             for name, output in outputs.items()
         }
         device, seen = next(model.parameters()).device, 0
-        threads = min(context.request.workers, THREADS)
+        threads = max(1, min(context.request.workers // context.request.processes, THREADS))
         with ThreadPoolExecutor(threads) as pool, torch.inference_mode():
             for inference, names in self._passes:
-                images = prefetched(pool, context, inference, self._ids, PREFETCH * threads)
+                images = prefetched(pool, context, inference, own, PREFETCH * threads)
                 for image_id, prepared in images:
                     maps = _maps(inference, model, prepared, device, [outputs[name].map for name in names])
                     truth = dataset.read_mask(image_id, self._config.split)
@@ -152,20 +164,22 @@ class ValidationHook(Hook):
                         scores[name].add(name, inference.kind, found, truth)
                     seen += 1
                     context.progress.update(done, f"validating {seen}/{total}")
-        return {name: score.result() for name, score in scores.items()}
+        parts = gathered(scores)
+        return {name: OutputScore.together([part[name] for part in parts]).result() for name in scores}
 
     def _keep(self, runner: Runner, row: Row) -> None:
         """Save the state if it is the best so far, then the row: a kill between the two costs nothing."""
         best = self._config.best
         if best is not None and (value := row[best]) is not None:
             before = [old for other in self._rows if (old := other.get(best)) is not None]
-            if value > max(before, default=-math.inf):
+            if runner.rank == 0 and value > max(before, default=-math.inf):
                 iteration = int(row["iteration"] or 0)
                 with atomic_file(self._state / f"best_{iteration}.pth") as file:
-                    torch.save({n: t.cpu() for n, t in runner.model.state_dict().items()}, file)
+                    torch.save({n: t.cpu() for n, t in bare_model(runner).state_dict().items()}, file)
         self._rows.append(row)
-        write_json(self._state / "validation.json", self._rows)
-        self._prune()
+        if runner.rank == 0:
+            write_json(self._state / "validation.json", self._rows)
+            self._prune()
 
     def _prune(self) -> None:
         """Remove states that no resumed training can need: all but the best at the point of resumption."""

@@ -88,7 +88,7 @@ def test_a_stage_gets_its_request_and_its_output_goes_to_the_log(start: Start, t
 
 def test_a_stage_sees_only_the_gpus_of_its_job(start: Start, tmp_path: Path) -> None:
     source = "import os; print(repr(os.environ['CUDA_VISIBLE_DEVICES']))"
-    for gpus, seen in (((1, 3), "'1,3'"), ((), "''")):
+    for gpus, seen in ((("1", "3"), "'1,3'"), ((), "''")):
         wait(start(source, gpus=gpus, log=tmp_path / "gpus.log"))
         assert (tmp_path / "gpus.log").read_text().splitlines()[-1] == seen
 
@@ -197,7 +197,7 @@ def test_docker_without_an_engine_is_wrong_input() -> None:
 
 def test_a_container_mounts_inputs_read_only_where_they_are(tmp_path: Path) -> None:
     data, folder = tmp_path / "data set", tmp_path / "artifact"
-    options = sandbox(1 << 30, make_job(folder, read_only=(data, data, folder), gpus=(2,)))
+    options = sandbox(1 << 30, make_job(folder, read_only=(data, data, folder), gpus=("2",)))
     mounts = {mount["Source"]: (mount["Target"], mount["ReadOnly"]) for mount in options["mounts"]}
     assert mounts == {str(folder): (str(folder), False), str(data): (str(data), True)}
     assert options["device_requests"][0]["DeviceIDs"] == ["2"]
