@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
+
+# A registry takes other names as addresses of Python objects, and imports what they are in.
+_NAME = re.compile(r"(?:(?:mmengine|mmcv|mmseg)\.)?[A-Za-z_]\w*")
 
 
 def component_arguments(type_name: Any, custom_imports: Sequence[str]) -> set[str] | None:
@@ -15,10 +19,24 @@ def component_arguments(type_name: Any, custom_imports: Sequence[str]) -> set[st
     None where no registry knows the component. Imports the method's modules, and with them torch.
     """
     import_modules(custom_imports)
-    # A registry takes other names as addresses of Python objects, and imports what they are in.
-    named = isinstance(type_name, str) and type_name.isidentifier()
+    named = isinstance(type_name, str) and _NAME.fullmatch(type_name)
     found = _component(type_name) if named else None
-    return None if found is None else set(inspect.signature(found).parameters)
+    return None if found is None else _arguments(found)
+
+
+def _arguments(component: Any) -> set[str]:
+    """Names of the arguments of a class or function; through `**kwargs`, those of the classes above, too."""
+    if not inspect.isclass(component):
+        return set(inspect.signature(component).parameters)
+    names: set[str] = set()
+    for level in inspect.getmro(component):
+        if "__init__" not in vars(level):
+            continue
+        _, *parameters = inspect.signature(level.__init__).parameters.values()
+        names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names
 
 
 def import_modules(names: Sequence[str]) -> None:
