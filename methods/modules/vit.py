@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.conversion import Conversion
 from methods.modules.conversion import account, expected_state, strip_module_prefix
@@ -46,6 +46,9 @@ class ViT(VisionTransformer):
         auxiliary_block: block whose output is handed out besides; negative counts from the end.
         learn_positions: train the position table, which pretrained networks keep.
     """
+
+    cls_token: nn.Parameter
+    pos_embed: nn.Parameter
 
     def __init__(
         self,

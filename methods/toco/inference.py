@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from harness.data.pixels import normalise
 from harness.inference import Image, Scores
 from harness.registry import INFERENCES
 from methods.toco.labels import resize
+from methods.toco.network import TokenNetwork
 
 MAPS = ("cam", "aux_cam")  # of the last and of the auxiliary block
 Prepared = tuple[Tensor, tuple[int, int], npt.NDArray[np.float32] | None]
@@ -63,7 +64,8 @@ class SquareMaps(_Square):
             both = [np.zeros((2, 0, *size), np.float32) for size in (quarter, (height, width))]
         else:
             given = torch.tensor(labels, device=device)[None]
-            found = model.class_maps(pixels.to(device), given)[:, 0, torch.from_numpy(keys).to(device)]
+            network = cast(TokenNetwork, model)
+            found = network.class_maps(pixels.to(device), given)[:, 0, torch.from_numpy(keys).to(device)]
             both = [resize(found, size).float().cpu().numpy() for size in (quarter, (height, width))]
         return {
             name: {"keys": keys, "cam": both[0][depth], "high_res": both[1][depth]}
