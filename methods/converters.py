@@ -14,8 +14,7 @@ from methods.irn import convert as irn
 from methods.modules import affinitynet, deeplab_aspp, deeplabv2, resnet, resnet38, vit, wide_cam
 from methods.seam import model as seam
 from methods.toco import network as toco
-from methods.semples import clip
-from methods.semples import model as semples
+from methods.semples import convert as semples
 from methods.vwe import checkpoint as vwe
 from methods.weaktr import model as weaktr
 
@@ -23,7 +22,7 @@ CONVERTERS.update(
     {
         "affinitynet": affinitynet.convert_authors,
         "cam": cam.convert_authors,
-        "clip_openai": clip.convert_openai,
+        "clip_openai": semples.convert_openai,
         "deeplab_aspp": deeplab_aspp.convert_authors,
         "deeplabv1": deeplabv2.convert_deeplabv1,
         "deeplabv2": deeplabv2.convert_authors,
@@ -34,6 +33,7 @@ CONVERTERS.update(
         "resnet38_mxnet": resnet38.convert_mxnet,
         "seam": seam.convert_authors,
         "semples_prompts": semples.convert_prompts,
+        "swin": semples.convert_swin,
         "toco": toco.convert_authors,
         "torchvision_resnet": resnet.convert_torchvision,
         "vit": vit.convert_imagenet,
