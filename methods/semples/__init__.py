@@ -1,13 +1,5 @@
-"""Method `semples`: semantic prompt learning with CLIP on the network of WeakTr."""
+"""Method `semples`: semantic prompt learning with CLIP on the network of WeakTr.
 
-from methods.semples.clip import CLIPTowers
-from methods.semples.model import ContrastivePrompts, PromptGuidedRefinement, SegmentLabelMatching
-from methods.semples.pair import CaptionContrast
-
-__all__ = [
-    "CLIPTowers",
-    "CaptionContrast",
-    "ContrastivePrompts",
-    "PromptGuidedRefinement",
-    "SegmentLabelMatching",
-]
+Configs import `methods.semples.model`, and what else they need, by name: OpenCLIP and transformers take
+seconds to import, and the converters of all methods import this package.
+"""

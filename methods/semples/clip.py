@@ -6,20 +6,14 @@ towers are OpenCLIP's. E is the width of the common space, W that of the text to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from mmseg.registry import MODELS
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
-from harness.conversion import Conversion
-from methods.modules.conversion import account, expected_state
 from methods.semples.text import CONTEXT, END, INNER_STOP, PREFIX, START, VOCABULARY
-
-NOT_WEIGHTS = "size of the towers, which their shapes tell"
-SIZES = ("input_resolution", "context_length", "vocab_size")
 
 
 @MODELS.register_module()
@@ -109,41 +103,3 @@ class CLIPTowers(CLIP):
         )
         found = hidden[torch.arange(len(hidden), device=hidden.device), places]
         return self.ln_final(found) @ self.text_projection
-
-
-def convert_openai(state: Mapping[str, Tensor]) -> Conversion:
-    """Map a CLIP of OpenAI with a ViT onto `CLIPTowers`; its sizes are the file's.
-
-    Raises:
-        InputError: a tensor has another shape than a tower of these sizes has.
-    """
-    dropped = {name: NOT_WEIGHTS for name in SIZES if name in state}
-    theirs = {name: tensor for name, tensor in state.items() if name not in dropped}
-    expected = expected_state(lambda: CLIPTowers(**tower_sizes(theirs)))
-    return account(theirs, {name: name for name in theirs}, expected, dropped)
-
-
-def tower_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of the `CLIPTowers` that a state belongs to; those of ViT-B/32 where it does not say.
-
-    Heads of the text tower are 64 wide, as in all of OpenAI's.
-    """
-    found: dict[str, Any] = {}
-    if "text_projection" in state:
-        width, found["embed_dim"] = state["text_projection"].shape
-        found |= {"text_width": width, "text_heads": max(width // 64, 1)}
-    if "positional_embedding" in state:
-        found["context_length"] = state["positional_embedding"].shape[0]
-    if "visual.conv1.weight" in state:
-        width, _, _, found["patch_size"] = state["visual.conv1.weight"].shape
-        found["vision_width"] = width
-        if "visual.positional_embedding" in state:
-            side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-            found["image_size"] = side * found["patch_size"]
-    for argument, prefix in (
-        ("vision_layers", "visual.transformer.resblocks."),
-        ("text_layers", "transformer.resblocks."),
-    ):
-        blocks = {name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)}
-        found |= {argument: len(blocks)} if blocks else {}
-    return found

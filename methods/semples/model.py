@@ -6,7 +6,7 @@ of CLIP's common space, W that of its text tower.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,7 +15,6 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from harness.conversion import Conversion
 from harness.data.pixels import IMAGENET_MEAN, IMAGENET_STD
 from methods.semples.clip import CLIPTowers
 from methods.semples.losses import Pairs, attract, cosine, repel, repel_by_log, soft_masks
@@ -292,14 +291,6 @@ class LearnedPrompts(nn.Module):
         super().__init__()
         self.prompts = nn.Parameter(values)
         self.names = tuple(names)
-
-
-def convert_prompts(state: Mapping[str, Tensor]) -> Conversion:
-    """Map the released `btp.pth` onto `LearnedPrompts`; number, length and width of prompts are the file's."""
-    unmapped = [name for name in state if name != "prompts"]
-    if "prompts" not in state:
-        return Conversion({}, {}, unmapped, ["prompts"])
-    return Conversion({"prompts": state["prompts"]}, {}, unmapped)
 
 
 def _without_clip(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: Any) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from harness.errors import InputError
 from harness.torchscript import is_torchscript, read_torchscript
 from harness.weights import load_state
-from methods.semples.clip import CLIPTowers, convert_openai, tower_sizes
+from methods.semples.clip import CLIPTowers
+from methods.semples.convert import convert_openai, tower_sizes
 
 TINY = {
     "embed_dim": 8,

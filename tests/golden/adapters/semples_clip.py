@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.semples.clip import CLIPTowers, convert_openai, tower_sizes
+from methods.semples.clip import CLIPTowers
+from methods.semples.convert import convert_openai, tower_sizes
 from methods.semples.losses import attract, cosine, repel, repel_by_log
 from methods.semples.text import (
     END,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.ops.crf_refiner import channel_to_label
-from methods.semples.clip import convert_openai, tower_sizes
+from methods.semples.convert import convert_openai, convert_prompts, tower_sizes
 from methods.semples.fma import (
     ObjectMasks,
     label_masks,
@@ -23,7 +23,6 @@ from methods.semples.model import (
     PromptGuidedRefinement,
     SegmentLabelMatching,
     SemPLeS,
-    convert_prompts,
 )
 from methods.weaktr.model import convert_authors
 from tests.golden.adapters.weaktr import their_name
