@@ -16,12 +16,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from harness.files import canonical_json, file_sha256, write_json
 
 Kind = Literal["checkpoint", "scores", "masks", "soft_masks", "metrics"]
-MANIFEST = "manifest.json"
+MANIFEST, REPORT = "manifest.json", "report.json"
 _STAMP = ".verified.json"
 
 
@@ -49,6 +49,13 @@ class Manifest(BaseModel):
     key: str
     meta: dict[str, Any] = {}
     files: dict[Annotated[str, AfterValidator(_below)], FileEntry]
+    report: str | None = Field(None, description="SHA-256 of report.json")
+    digest: str | None = Field(None, description="SHA-256 of the canonical JSON of all fields above")
+
+    def computed_digest(self) -> str:
+        """What `digest` is if no bit of the manifest has changed."""
+        content = self.model_dump(mode="json", exclude={"digest"})
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     @property
     def content_key(self) -> str:
@@ -109,7 +116,16 @@ class Artifact:
             name: FileEntry(bytes=(self.files / name).stat().st_size, sha256=digest)
             for name, digest in zip(names, hashes, strict=True)
         }
-        manifest = Manifest(kind=kind, stage=stage, key=key, meta=meta, files=files)
+        report = self.folder / REPORT
+        manifest = Manifest(
+            kind=kind,
+            stage=stage,
+            key=key,
+            meta=meta,
+            files=files,
+            report=file_sha256(report) if report.is_file() else None,
+        )
+        manifest = manifest.model_copy(update={"digest": manifest.computed_digest()})
         self._stamp(names)
         write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
         # After the manifest: a kill in between must not cost a whole training.
@@ -126,6 +142,10 @@ class Artifact:
             manifest = self.manifest
         except ValueError as error:
             return str(error)
+        if manifest.digest is not None and manifest.digest != manifest.computed_digest():
+            return f"{self.folder / MANIFEST} is not what was written (its own digest differs)"
+        if manifest.report is not None and not _has_digest(self.folder / REPORT, manifest.report):
+            return f"{self.folder / REPORT} is missing or not what was written"
         seen = self._read_stamp()
         stale: list[str] = []
         for name, entry in manifest.files.items():
@@ -161,6 +181,10 @@ class Artifact:
 
     def _stamp(self, names: Iterable[str]) -> None:
         write_json(self.folder / _STAMP, {name: (self.files / name).stat().st_mtime_ns for name in names})
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    return path.is_file() and file_sha256(path) == digest
 
 
 def _files_below(folder: Path) -> Iterable[Path]:

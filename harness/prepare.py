@@ -54,6 +54,7 @@ class RunOptions:
     log_to: Sequence[str] = ()
     overrides: Sequence[Override] = ()
     timeout: float = 7 * 86400
+    memory: float | None = None  # GiB that a stage may use
     start: str | None = None
     only: str | None = None
     force: bool = False

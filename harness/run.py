@@ -163,7 +163,7 @@ class Run:
             )
 
     def _job(self, stage: PlannedStage, gpus: tuple[str, ...]) -> Job:
-        prepared = self.prepared
+        prepared, options = self.prepared, self.prepared.options
         weights = self._weights(stage)
         foreign = stage.config.foreign if isinstance(stage.config, ForeignStage) else None
         read_only = [prepared.plan[source].artifact.folder for source in stage.inputs.values()]
@@ -177,7 +177,7 @@ class Run:
             read_only=tuple(dict.fromkeys(path.resolve() for path in read_only)),
             log=self.folder / "logs" / f"{stage.name}.log",
             gpus=gpus,
-            memory_limit=None,
+            memory_limit=int(options.memory * (1 << 30)) if options.memory else None,
             workers=cpu_workers(),
             env=STAGE_ENVIRONMENT,
             image=foreign.image if foreign else None,
