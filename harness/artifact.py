@@ -124,6 +124,7 @@ class Artifact:
             meta=meta,
             files=files,
             report=file_sha256(report) if report.is_file() else None,
+            digest=None,
         )
         manifest = manifest.model_copy(update={"digest": manifest.computed_digest()})
         self._stamp(names)
