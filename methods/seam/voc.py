@@ -1,7 +1,7 @@
-# SEAM (Wang, Zhang, Kan, Shan, Chen, CVPR 2020) on VOC 2012. Published: seed 55.4 (train).
+# SEAM (Wang, Zhang, Kan, Shan, Chen, CVPR 2020) on VOC 2012. Published: seed 55.4, pseudo 63.6 (train), seg_crf
+# 64.5 (val).
 _base_ = [
-    "../_base_/pipelines/cam_deeplab_voc.py",
-    "../_base_/classifiers/wide_voc.py",
+    "../_base_/pipelines/affinitynet_voc.py",
     "../_base_/segmentors/deeplab_largefov_r38_voc.py",
 ]
 title = "SEAM"
@@ -43,8 +43,5 @@ stages = dict(
         threshold=0.26,
         sweep=dict(start=0.0, stop=0.59, step=0.01),
     ),
-    # The release goes on with AffinityNet; its CRF on the CAMs (alpha 4), which AffinityNet learns from,
-    # stands for the pseudo masks here.
-    pseudo=dict(refiner=dict(_delete_=True, type="CAMAlphaCRF", alpha=4, crf=dict(iterations=10))),
     seg=_base_.largefov_train,
 )
