@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -83,16 +84,14 @@ def convolutional_stem(width: int, patch_size: int) -> nn.Sequential:
     """Convolutions of stride 2 down to the grid of patches, in the place of one large one.
 
     Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021: a transformer learns
-    from fewer images. Norms are over an image, so training and test see the same.
+    from fewer images.
     """
-    steps = patch_size.bit_length() - 1
     layers: list[nn.Module] = []
-    channels = 3
-    for step in range(steps):
-        out = width >> (steps - 1 - step)
-        layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(1, out), nn.ReLU()]
-        channels = out
-    return nn.Sequential(*layers, nn.Conv2d(channels, width, 1))
+    channels = [3, width // 2] + [width] * (patch_size.bit_length() - 2)
+    for before, after in pairwise(channels):
+        convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, width, 1))
 
 
 @MODELS.register_module()
@@ -110,7 +109,7 @@ class ClassTokenViT(nn.Module):
         heads: attention heads of a block.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
         resample: how positions are interpolated for images of another size.
-        stem: `patch` is DeiT's; `conv` see `convolutional_stem`, for powers of 2 as sides of patches.
+        stem: `patch` is DeiT's; `conv` see `convolutional_stem`, for sides of patches that are powers of 2 from 4.
         final_norm: a norm behind the last block, which DeiT has and WeakTr's CAM network leaves out.
     """
 

@@ -8,7 +8,7 @@ heads of a block, K the blocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -170,6 +170,15 @@ class AttentionCAM(BaseModel):
                 pooled.append(self.fusion.pool_branch(branch.detach()))
             classes, patches = self.backbone.split(tokens, grid)
         return Features(classes, patches, tuple(attention), torch.stack(pooled, dim=2).flatten(1, 2))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; norms over batches of a frozen backbone keep their statistics."""
+        super().train(mode)
+        if self.frozen:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def cams(self, features: Features) -> CAMs:
         """The maps of features; head and fusion get gradients if enabled.

@@ -121,6 +121,16 @@ def test_stochastic_depth_is_active_in_training_on_a_frozen_backbone_too():
     assert torch.equal(model.eval()(images()), model(images()))
 
 
+def test_norms_of_a_frozen_backbone_keep_their_statistics():
+    moved = {}
+    for frozen in (False, True):
+        model = WeakTr(3, SMALL | {"stem": "conv"}, reduction=2, frozen=frozen).train()
+        before = model.backbone.patch_embed[1].running_mean.clone()
+        model(images())
+        moved[frozen] = not torch.equal(model.backbone.patch_embed[1].running_mean, before)
+    assert moved == {False: True, True: False}
+
+
 def deit_state() -> dict[str, Tensor]:
     """A checkpoint in DeiT-S's layout, its values small integers by position."""
     with torch.device("meta"):

@@ -10,9 +10,9 @@ weaktr_train = dict(
     model=dict(type="WeakTr", num_classes=10, backbone=narrow_vit, reduction=2, pooling="max"),
     transform=dict(type="LongSideCrop", long_side=(96, 160), crop=96),
     train_dataloader=dict(batch_size=16),
-    optim_wrapper=dict(optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.03)),
-    param_scheduler=dict(type="EpochCosineLR", epochs=12, warmup_epochs=1, warmup_lr=2e-4, late=0),
-    train_cfg=dict(max_epochs=12),
+    optim_wrapper=dict(optimizer=dict(type="AdamW", lr=3e-3, weight_decay=0.03)),
+    param_scheduler=dict(type="EpochCosineLR", epochs=10, warmup_epochs=1, warmup_lr=1e-3, late=0),
+    train_cfg=dict(max_epochs=10),
 )
 
 weaktr_infer = dict(
