@@ -109,7 +109,7 @@ class ClassTokenViT(nn.Module):
         heads: attention heads of a block.
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
         resample: how positions are interpolated for images of another size.
-        stem: `patch` is DeiT's; `conv` see `convolutional_stem`, for sides of patches that are powers of 2 from 4.
+        stem: `patch` is DeiT's; `conv` see `convolutional_stem`; its patches have 4, 8, 16, ... pixels.
         final_norm: a norm behind the last block, which DeiT has and WeakTr's CAM network leaves out.
     """
 

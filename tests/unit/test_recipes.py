@@ -110,3 +110,31 @@ def test_on_shapes_the_family_starts_from_one_network_that_runs_can_share():
         assert train_stage(method, "shapes").init.stage == "pretrain"
     lengths = {train_stage(method, "shapes").train_cfg.max_epochs for method in ("seam", "eps", "hsc")}
     assert len(lengths) == 1
+
+
+@pytest.mark.parametrize(
+    ("dataset", "variant", "lr", "decay", "fusion"),
+    [
+        ("voc", None, 6e-4, 0.03, (8, "max")),
+        ("coco", None, 2e-4, 0.03, (8, "max")),
+        ("coco", "2023", 5e-4, 0.05, (4, "avg")),
+    ],
+)
+def test_weaktrs_rates_are_those_of_512_images(dataset, variant, lr, decay, fusion):
+    config = train_stage("weaktr", dataset, variant=variant)
+    optimizer = config.optim_wrapper["optimizer"]
+    assert optimizer["lr"] == pytest.approx(lr * config.train_dataloader.batch_size / 512)
+    assert optimizer["weight_decay"] == decay
+    assert (config.model["reduction"], config.model["pooling"]) == fusion
+    assert config.validation is not None
+    assert config.validation.best == "cam"
+
+
+def test_weaktr_trains_sixty_and_a_hundred_epochs():
+    cam, seg = train_stage("weaktr"), train_stage("weaktr", stage="seg")
+    schedules = [
+        Schedule.of(stage.train_cfg, TRAIN_AUG, stage.train_dataloader.batch_size, smoke=False)
+        for stage in (cam, seg)
+    ]
+    assert [schedule.iterations for schedule in schedules] == [165 * 60, 2645 * 100]
+    assert cam.param_scheduler["epochs"] == cam.train_cfg.max_epochs
