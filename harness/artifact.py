@@ -22,6 +22,7 @@ from harness.files import canonical_json, file_sha256, write_json
 
 Kind = Literal["checkpoint", "scores", "masks", "soft_masks", "metrics"]
 MANIFEST, REPORT = "manifest.json", "report.json"
+INSPECTION = "inspection.json"  # beside a checkpoint: what people can read of a network
 _STAMP = ".verified.json"
 
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from mmengine.model import MMDistributedDataParallel
@@ -15,13 +15,13 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS, TRANSFORMS
 
 from harness import schedules as _schedules  # noqa: F401  registers them
-from harness.artifact import Artifact
+from harness.artifact import INSPECTION, Artifact
 from harness.conversion import CONVERTERS
 from harness.data import transforms as _transforms  # noqa: F401  registers them
 from harness.data.loader import TrainLoader
 from harness.data.stream import Labels, TrainStream
 from harness.errors import InputError, nearest
-from harness.files import atomic_file
+from harness.files import atomic_file, write_json
 from harness.monitor import Throughput
 from harness.processes import require_even_batch
 from harness.schema import Init, TrainConfig, TrainStage, Weights
@@ -117,6 +117,8 @@ def _run(context: StageContext, team: Team) -> StageResult:
     best = validation.best_checkpoint() if validation else None
     if team.leads:
         _keep_model(context, model, best.path if best else None)
+        if isinstance(model, Inspectable):
+            write_json(context.artifact.files / INSPECTION, model.inspection())
         _keep_logs(context)
     return StageResult(
         meta={
@@ -198,6 +200,14 @@ def compile_part(model: torch.nn.Module, name: str) -> None:
             "another by CXX, or leave train_cfg.compile out"
         )
     part.compile()
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A model that has learned something that people can read; it is kept beside the checkpoint."""
+
+    def inspection(self) -> dict[str, Any]:
+        """What can be shown, as JSON: `prompts`, see `leaderboard.prompts_view`."""
 
 
 @runtime_checkable

@@ -15,9 +15,14 @@ def show(
         str, typer.Argument(help="A run: its id, the beginning of it, its folder or record.json.")
     ],
     work_dir: WorkDir = Path("work"),
+    prompts: Annotated[
+        bool,
+        typer.Option("--prompts", help="Show the prompts that the run learned, by their nearest tokens."),
+    ] = False,
 ) -> None:
     """Show a run: state, stages, numbers with their protocol, classes, costs, logs."""
+    from leaderboard.prompts_view import prompts_view
     from leaderboard.run_view import run_view
     from leaderboard.runs import find_run
 
-    console().print(run_view(find_run(run, work_dir)))
+    console().print((prompts_view if prompts else run_view)(find_run(run, work_dir)))

@@ -73,7 +73,7 @@ def tower_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def convert_prompts(state: Mapping[str, Tensor]) -> Conversion:
-    """Map the released `btp.pth` onto `LearnedPrompts`; number, length and width of prompts are the file's."""
+    """Map the released `btp.pth` onto `LearnedPrompts`; all its sizes are the file's."""
     unmapped = [name for name in state if name != "prompts"]
     if "prompts" not in state:
         return Conversion({}, {}, unmapped, ["prompts"])
