@@ -19,6 +19,7 @@ from harness.verbs.leaderboard import leaderboard
 from harness.verbs.run import run
 from harness.verbs.show import show
 from harness.verbs.submit import submit
+from harness.verbs.sweep import sweep
 from harness.verbs.terminal import console, fail, require_folder_of
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Train, infer and evaluate weakly supervised semantic segmentation methods under one protocol.",
 )
 app.command()(run)
+app.command()(sweep)
 app.command()(evaluate)
 app.command()(leaderboard)
 app.command()(show)

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from harness.errors import InputError, nearest
 
-EXECUTORS = ("auto", "docker", "local")
+EXECUTORS = ("auto", "docker", "local", "apptainer")
 STAGE_MODULE = "harness.stage"
 
 Reason = Literal["done", "failed", "out of memory", "killed", "stopped"]
@@ -136,6 +136,10 @@ def choose(name: str, say: Callable[[str], None] | None = None) -> tuple[Executo
 
     if name == "local":
         return LocalExecutor(), "as asked"
+    if name == "apptainer":
+        from harness.executors.apptainer import ApptainerExecutor
+
+        return ApptainerExecutor(), "as asked"
     from harness.engine import connect
     from harness.executors.docker import DockerExecutor
 

@@ -30,14 +30,14 @@ _GIB = 1 << 30
 _MEMORY_SHARE = 0.9  # of the host's memory, where a job sets no limit
 _PROCESSES = 4096  # threads count too, and each data loading process starts one per core
 _GRACE = 10  # seconds between SIGTERM and SIGKILL
-_SCRATCH = {
+SCRATCH = {
     "HOME": "/tmp",
     "USER": "harness",  # the caller's uid has no name inside, and torch asks for one
     "MPLCONFIGDIR": "/tmp/matplotlib",
     "TORCH_HOME": "/tmp/torch",
     "XDG_CACHE_HOME": "/tmp/cache",
 }
-_DESCRIBE = (
+DESCRIBE = (
     "import dataclasses, json; from harness.executors.local import LocalExecutor; "
     "print(json.dumps(dataclasses.asdict(LocalExecutor().environment(''))))"
 )
@@ -67,7 +67,7 @@ class DockerExecutor:
         image = images.build(method, progress=self._say, client=self._client)
         try:
             output = self._client.containers.run(
-                image.tag, ["-c", _DESCRIBE], entrypoint=["python"], remove=True, **sandbox(_GIB)
+                image.tag, ["-c", DESCRIBE], entrypoint=["python"], remove=True, **sandbox(_GIB)
             )
         except DockerException as error:
             raise InputError(
@@ -119,7 +119,7 @@ class DockerExecutor:
                 tag,
                 [*command[1:], str(job.folder / "stage.json")],
                 entrypoint=[command[0]] if command else None,
-                environment={**_SCRATCH, **job.env},
+                environment={**SCRATCH, **job.env},
                 labels={KEY_LABEL: job.key},
                 log_config=LogConfig(type=LogConfig.types.NONE),
                 stdin_open=True,

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import InputError
@@ -74,7 +75,6 @@ class LocalExecutor:
 
     def start(self, job: Job) -> LocalProcess:
         """Start the stage; it is killed when this process ends."""
-        reading, writing = os.pipe()
         env = {
             **os.environ,
             "CUDA_VISIBLE_DEVICES": ",".join(job.gpus),
@@ -82,28 +82,31 @@ class LocalExecutor:
             "PYTHONUNBUFFERED": "1",
             **job.env,
         }
-        kills = _kernel_kills()
-        try:
-            with job.log.open("ab") as log:
-                process = subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "harness.executors.guard", str(reading)),
-                        *(self.module, str(job.folder / "stage.json")),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=job.folder,
-                    env=env,
-                    pass_fds=(reading,),
-                    start_new_session=True,
-                )
-        except BaseException:
-            os.close(writing)
-            raise
-        finally:
-            os.close(reading)
-        return LocalProcess(process, writing, kills)
+        guard = [sys.executable, "-m", "harness.executors.guard", "0", self.module]
+        return spawn([*guard, str(job.folder / "stage.json")], job, env)
+
+
+def spawn(command: Sequence[str], job: Job, env: Mapping[str, str]) -> LocalProcess:
+    """Start a stage's command; its standard input is the guard's lifeline, which ends with this process."""
+    reading, writing = os.pipe()
+    kills = _kernel_kills()
+    try:
+        with job.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=reading,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=job.folder,
+                env=env,
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(writing)
+        raise
+    finally:
+        os.close(reading)
+    return LocalProcess(process, writing, kills)
 
 
 class LocalProcess:

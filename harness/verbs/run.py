@@ -8,11 +8,18 @@ from typing import Annotated
 
 import typer
 
+from harness.errors import InputError
+from harness.verbs import options
 from harness.verbs.leaderboard import show_leaderboard
+from harness.verbs.sweep import CLUSTER, on_cluster, passed_on, refuse_cluster_options, slurm_options
 from harness.verbs.terminal import WorkDir, console, fail
+
+# What the command of a run in a job is given otherwise.
+_OWN = ("method", "dataset", "variant", "seed", "data_root", "work_dir", "executor", "gpus", "wait", "run_id")
 
 
 def run(
+    context: typer.Context,
     method: Annotated[str, typer.Option(help="Method, a folder of methods/.")],
     dataset: Annotated[str, typer.Option(help="Dataset: voc, coco or shapes.")] = "shapes",
     variant: Annotated[
@@ -20,37 +27,23 @@ def run(
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the dataset (VOC: VOCdevkit).")] = None,
     work_dir: WorkDir = Path("work"),
-    executor: Annotated[
-        str, typer.Option(help="docker, local, or auto: Docker when an engine answers.")
-    ] = "auto",
+    executor: options.Executor = "auto",
     gpus: Annotated[
         int | None, typer.Option(min=0, help="GPUs per stage; one if there is one, unless said otherwise.")
     ] = None,
+    processes: options.Processes = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    weights: Annotated[
-        list[str] | None, typer.Option(help="'none' for random initial weights, FILE, NAME=FILE; repeatable.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override, as in stages.cam.train_cfg.max_epochs=1."),
-    ] = None,
-    aux: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="Folder of auxiliary maps, as in saliency=DIR; repeatable."),
-    ] = None,
+    weights: options.Weights = None,
+    set_: options.Set = None,
+    aux: options.Aux = None,
     use: Annotated[
         list[str] | None,
         typer.Option(metavar="STAGE=PATH", help="Imported results in the place of a stage's; repeatable."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use this many images of each split.")] = None,
-    smoke: Annotated[
-        bool, typer.Option("--smoke", help="A few iterations and images per stage, all else unabridged.")
-    ] = False,
-    log_to: Annotated[
-        list[str] | None,
-        typer.Option("--log-to", metavar="TOOL", help="Log trainings to mlflow or wandb too; repeatable."),
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Time limit of a stage in seconds.")] = 7 * 86400,
+    limit: options.Limit = None,
+    smoke: options.Smoke = False,
+    log_to: options.LogTo = None,
+    timeout: options.Timeout = 7 * 86400,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Do this stage and all after it again.")
     ] = None,
@@ -61,13 +54,32 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and what of it is there.")
     ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another run that makes the same stage.")
+    ] = False,
+    run_id: Annotated[str | None, typer.Option(hidden=True)] = None,
+    partition: options.Partition = None,
+    time: options.Time = None,
+    constraint: options.Constraint = None,
+    container: options.Container = None,
+    sbatch: options.Sbatch = None,
 ) -> None:
     """Run a method on a dataset: train, infer, refine, evaluate; what is there already is reused."""
     from harness.config import parse_override
     from harness.prepare import RunOptions, prepare
     from harness.run import Run, StageFailed
+    from harness.sweep import combine
 
-    options = RunOptions(
+    if executor == "slurm":
+        if dry_run:
+            raise InputError("--dry-run submits nothing: leave out --executor slurm")
+        cluster = slurm_options(gpus, None, partition, time, constraint, container, sbatch)
+        combinations = combine([method], [dataset], [seed], variant)
+        roots = {dataset: data_root} if data_root else {}
+        on_cluster(combinations, work_dir, passed_on(context, (*_OWN, *CLUSTER)), roots, cluster)
+        return
+    refuse_cluster_options(context)
+    chosen = RunOptions(
         method=method,
         dataset=dataset,
         variant=variant,
@@ -75,6 +87,7 @@ def run(
         work=work_dir,
         executor=executor,
         gpus=gpus,
+        processes=processes,
         seed=seed,
         limit=limit,
         smoke=smoke,
@@ -87,10 +100,12 @@ def run(
         start=from_,
         only=only,
         force=force,
+        wait=wait,
+        run_id=run_id,
     )
     terminal = console()
     prepared = prepare(
-        options, lambda text: terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+        chosen, lambda text: terminal.print(text, markup=False, highlight=False, soft_wrap=True)
     )
     if dry_run:
         from harness.show import plan_table
