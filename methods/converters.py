@@ -12,6 +12,8 @@ from methods.eps import model as eps
 from methods.hsc import model as hsc
 from methods.irn import convert as irn
 from methods.modules import affinitynet, deeplab_aspp, deeplabv2, resnet, resnet38, vit, wide_cam
+from methods.ppc import model as ppc
+from methods.rtc import model as rtc
 from methods.seam import model as seam
 from methods.toco import network as toco
 from methods.semples import convert as semples
@@ -29,8 +31,10 @@ CONVERTERS.update(
         "eps": eps.convert_authors,
         "hsc": hsc.convert_authors,
         "irn": irn.convert_authors,
+        "ppc": ppc.convert_authors,
         "resnet101s": deeplab_aspp.convert_resnet101s,
         "resnet38_mxnet": resnet38.convert_mxnet,
+        "rtc": rtc.convert_authors,
         "seam": seam.convert_authors,
         "semples_prompts": semples.convert_prompts,
         "swin": semples.convert_swin,

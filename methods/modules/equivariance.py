@@ -134,11 +134,17 @@ def max_one_hot(maps: Tensor, passing: int) -> Tensor:
 
 
 class EquivarianceLosses(NamedTuple):
-    """ER and, for the refined CAM of either view, ECR of SEAM; scalars."""
+    """ER and, for the refined CAM of either view, ECR of SEAM; scalars.
+
+    Attributes:
+        maps: the CAMs that were compared, (N, C, h2, w2) of both views: stretched, on the second's grid, and
+            0 for absent classes.
+    """
 
     er: Tensor
     ecr_first: Tensor
     ecr_second: Tensor
+    maps: tuple[Tensor, Tensor]
 
     @property
     def ecr(self) -> Tensor:
@@ -182,4 +188,4 @@ def equivariance_losses(
         (target - maps).abs().flatten(1).topk(count, dim=1).values.mean()
         for target, maps in ((target_second, refined_first), (target_first, refined_second))
     )
-    return EquivarianceLosses(er, ecr_first, ecr_second)
+    return EquivarianceLosses(er, ecr_first, ecr_second, (first, second))

@@ -158,7 +158,7 @@ class ResNet38(nn.Module):
         width = base_channels
         make = NORMS[norm]
         self.out_channels = 64 * width
-        self.conv4_channels, self.conv5_channels = 8 * width, 16 * width
+        self.conv3_channels, self.conv4_channels, self.conv5_channels = 4 * width, 8 * width, 16 * width
         self.conv1a = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         widths = {
             "b2": (width, 2 * width, 2 * width),

@@ -1,0 +1,40 @@
+# PPC on shapes: the losses of the paper on a narrow network, the second view half as large as the first.
+_base_ = ["../_base_/pipelines/cam_deeplab_shapes.py", "../_base_/classifiers/wide_shapes.py"]
+title = "PPC"
+custom_imports = ["methods.ppc", "methods.modules"]
+
+stages = dict(
+    pretrain=_base_.narrow_pretrain,
+    cam=dict(
+        type="train",
+        split="train_aug",
+        labels="image",
+        model=dict(
+            type="PPC",
+            num_classes=10,
+            backbone=_base_.narrow_backbone,
+            view_size=56,
+            hard=(1, 6),
+            embedding=64,
+        ),
+        init=_base_.narrow_init,
+        transform=_base_.narrow_transform,
+        train_dataloader=dict(batch_size=16),
+        optim_wrapper=dict(optimizer=_base_.narrow_adamw),
+        param_scheduler=dict(type="PolyLR", power=0.9),
+        train_cfg=dict(max_epochs=2),
+    ),
+    cam_scores=dict(
+        type="infer",
+        split="train",
+        checkpoint="cam",
+        inference=dict(
+            type="MultiScaleCAM",
+            scales=(1.0, 1.5),
+            flip_fusion="sum",
+            high_res="direct",
+            normalisation="min_max",
+        ),
+    ),
+    seeds=_base_.narrow_seeds,
+)
