@@ -83,7 +83,8 @@ class ToCo(TokenNetwork):
             release's batch is one of several processes. None: the whole batch.
         mcc_extra_term: see `token_contrast`.
         scale_box_for_affinity: see `affinity_labels`.
-        reg_kernel, reg_gradient: of the energy, see `harness.ops.dense_energy`.
+        reg_kernel: of the energy, see `harness.ops.dense_energy`.
+        released_reg_gradient: give the energy the released gradient, which is not that of its value.
         network: see `TokenNetwork`.
     """
 
@@ -103,7 +104,7 @@ class ToCo(TokenNetwork):
         mcc_extra_term: bool = True,
         scale_box_for_affinity: bool = False,
         reg_kernel: Kernel = "lattice",
-        reg_gradient: Gradient = "released",
+        released_reg_gradient: bool = True,
         **network: Any,
     ) -> None:
         super().__init__(num_classes, backbone, **network)
@@ -115,7 +116,7 @@ class ToCo(TokenNetwork):
         self.mcc_extra_term = mcc_extra_term
         self.scale_box_for_affinity = scale_box_for_affinity
         self.reg_kernel: Kernel = reg_kernel
-        self.reg_gradient: Gradient = reg_gradient
+        self.reg_gradient: Gradient = "released" if released_reg_gradient else "true"
         self.refine = PixelAdaptive("par")
         self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
         self._next: int | None = None  # the same without asking the device

@@ -64,7 +64,7 @@ def losses(model: ToCo) -> dict[str, Tensor]:
         ({"scale_box_for_affinity": True}, {"loss_affinity"}),
         ({"images_per_process": 1}, {"loss_affinity", "loss_seg"}),
         ({"reg_kernel": "exact_scaled"}, {"loss_reg"}),
-        ({"reg_gradient": "true"}, set()),
+        ({"released_reg_gradient": False}, set()),
         ({"weights": {"contrast": 1.0}}, {"loss_contrast"}),
         ({"phases": {"seg": 1}}, {"loss_seg", "loss_reg"}),
         ({"phases": {"seg": 0, "contrast": 1}}, {"loss_affinity", "loss_contrast"}),
@@ -88,7 +88,7 @@ def _moved(model: ToCo) -> ToCo:
 
 
 def test_the_true_gradient_of_the_energy_is_another_one() -> None:
-    released, true = (network(reg_gradient=kind) for kind in ("released", "true"))
+    released, true = (network(released_reg_gradient=kind) for kind in (True, False))
     for model in (released, true):
         losses(model)["loss_reg"].backward()
     first, second = (model.decoder.conv8.weight.grad for model in (released, true))
