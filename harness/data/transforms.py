@@ -108,7 +108,10 @@ class SquareCrop(ABC):
     def raw(
         self, image: Uint8Array, label: Label, maps: Mapping[str, Uint8Array], rng: np.random.Generator
     ) -> tuple[Square, Label, dict[str, Float32Array]]:
-        """Do what `with_maps` does but for `to_float`, which a loader does for whole batches."""
+        """Do what `with_maps` does but for `to_float`, which a loader does for whole batches.
+
+        A subclass may add arrays of its own to the maps, such as other views of the image as bytes.
+        """
         geometry = self.geometry((image.shape[0], image.shape[1]), rng)
         alter = self.jitter.draw(rng) if self.jitter else None
         square = geometry.square(image, alter)

@@ -25,18 +25,19 @@ narrow_pretrain = dict(
     split="train_aug",
     labels="image",
     model=dict(type="TokenClassifier", num_classes=10, **narrow_heads),
-    transform=narrow_transform,
-    train_dataloader=dict(batch_size=32),
+    transform=dict(type="LongSideCrop", long_side=(96, 160), crop=side),
+    train_dataloader=dict(batch_size=16),
     optim_wrapper=dict(optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05)),
-    param_scheduler=dict(type="WarmupPolyLR", max_steps=1000, warmup=100, ratio=1e-2),
-    train_cfg=dict(max_iters=1000),
+    param_scheduler=dict(type="WarmupPolyLR", max_steps=600, warmup=100, ratio=1e-2),
+    train_cfg=dict(max_iters=600),
 )
 
 narrow_model = dict(
     num_classes=10,
     **narrow_heads,
-    thresholds=dict(low=0.25, high=0.6),
-    phases=dict(contrast=0, seg=100, main_labels=0, main_views=None),
+    # Maps of a transformer that saw few images are peaks: most of an object has a low value.
+    thresholds=dict(low=0.01, high=0.15),
+    phases=dict(contrast=0, seg=50, main_labels=0, main_views=None),
     local_views=4,
 )
 
@@ -48,7 +49,7 @@ narrow_train = dict(
     transform=narrow_transform,
     train_dataloader=dict(batch_size=8),
     optim_wrapper=dict(
-        optimizer=dict(type="AdamW", lr=1e-4, weight_decay=0.01),
+        optimizer=dict(type="AdamW", lr=2e-4, weight_decay=0.01),
         paramwise_cfg=dict(
             custom_keys={
                 "classifier": dict(lr_mult=10),
@@ -57,15 +58,15 @@ narrow_train = dict(
             }
         ),
     ),
-    param_scheduler=dict(type="WarmupPolyLR", max_steps=400, warmup=40, ratio=1e-2),
-    train_cfg=dict(max_iters=400),
+    param_scheduler=dict(type="WarmupPolyLR", max_steps=250, warmup=25, ratio=1e-2),
+    train_cfg=dict(max_iters=250),
     validation=dict(
         split="val",
-        interval=200,
+        interval=50,
         images=50,
         outputs=dict(
-            cam=dict(inference=dict(type="SquareMaps", size=side), map="cam", threshold=0.4),
-            aux_cam=dict(inference=dict(type="SquareMaps", size=side), map="aux_cam", threshold=0.4),
+            cam=dict(inference=dict(type="SquareMaps", size=side), map="cam", threshold=0.05),
+            aux_cam=dict(inference=dict(type="SquareMaps", size=side), map="aux_cam", threshold=0.05),
             seg=dict(inference=dict(type="SquareLogits", size=side)),
         ),
     ),
@@ -80,8 +81,8 @@ stages = dict(
         split="train",
         scores="cam_scores",
         number="seed",
-        threshold=0.4,
-        sweep=dict(start=0.05, stop=0.80, step=0.05),
+        threshold=0.05,
+        sweep=dict(start=0.0, stop=0.60, step=0.02),
     ),
     seg_scores=dict(
         type="infer", split="val", checkpoint="cam", inference=dict(type="SquareLogits", size=side)
