@@ -1,4 +1,4 @@
-"""Fully connected CRF of an image, on `pydensecrf`.
+"""Fully connected CRF of an image, on `pydensecrf` or on torch (`CRFParameters.backend`).
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
 NIPS 2011. Parameters of the callers: irn spec B.2 (hard labels), vwe spec sections 8 and 9 (probabilities).
@@ -6,61 +6,25 @@ NIPS 2011. Parameters of the callers: irn spec B.2 (hard labels), vwe spec secti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydensecrf.densecrf import DenseCRF2D
 from pydensecrf.utils import create_pairwise_bilateral, create_pairwise_gaussian
 
-from harness.errors import InputError, nearest
+from harness.ops.crf_parameters import CRFParameters
+from harness.ops.mean_field import mean_field, pairwise
 
 Image = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Inference = Callable[[npt.NDArray[np.floating]], tuple[Labels, Floats]]
+"""From a unary energy (C, H, W) to labels (H, W) and marginals (C, H, W)."""
 
 MIN_PROBABILITY = 1e-5
 """Probabilities below this count as this: the unary is a logarithm."""
-
-
-@dataclass(frozen=True)
-class CRFParameters:
-    """Parameters of mean-field inference with a smoothness and an appearance kernel.
-
-    Attributes:
-        iterations: mean-field iterations.
-        gaussian_sxy: standard deviation of the smoothness kernel in pixels.
-        gaussian_compat: its weight.
-        bilateral_sxy: spatial standard deviation of the appearance kernel in pixels.
-        bilateral_srgb: its colour standard deviation in grey levels (0-255).
-        bilateral_compat: its weight.
-        rows_first: give the kernels positions as (row, column). The lattice approximates one dimension after
-            the other, so the marginals differ by some percent from those of (column, row).
-    """
-
-    iterations: int
-    gaussian_sxy: float
-    gaussian_compat: float
-    bilateral_sxy: float
-    bilateral_srgb: float
-    bilateral_compat: float
-    rows_first: bool = False
-
-    def updated(self, settings: Mapping[str, Any]) -> CRFParameters:
-        """These parameters with some of them set by a config.
-
-        Raises:
-            InputError: a setting has no such name.
-        """
-        known = [field.name for field in fields(self)]
-        for name in settings:
-            if name not in known:
-                raise InputError(
-                    f"crf.{name} is not a parameter of the CRF{nearest(name, known)}; use {', '.join(known)}."
-                )
-        return replace(self, **settings)
 
 
 def crf_from_labels(
@@ -100,9 +64,8 @@ def crfs_from_labels(
     Raises:
         ValueError: as there.
     """
-    crf = _with_kernels(image, n_labels, parameters)
-    energies = (_label_energy(labels, n_labels, gt_prob) for labels in maps)
-    return np.stack([_marginals(crf, energy, parameters.iterations).argmax(axis=0) for energy in energies])
+    infer = _inference(image, n_labels, parameters)
+    return np.stack([infer(_label_energy(labels, n_labels, gt_prob))[0] for labels in maps])
 
 
 def _label_energy(labels: npt.NDArray[np.integer], n_labels: int, gt_prob: float) -> npt.NDArray[np.floating]:
@@ -137,9 +100,29 @@ def _mean_field(
     """Mean-field inference from a unary energy (C, H, W)."""
     if image.shape[:2] != unary.shape[1:]:
         raise ValueError(f"the image is {image.shape[:2]}, its unary energy {unary.shape[1:]}")
-    crf = _with_kernels(image, len(unary), parameters)
-    probability = _marginals(crf, unary, parameters.iterations)
-    return probability.argmax(axis=0), probability
+    return _inference(image, len(unary), parameters)(unary)
+
+
+def _inference(image: Image, classes: int, parameters: CRFParameters) -> Inference:
+    """The inference on an image, whose kernels are built now, for any number of unary energies."""
+    if parameters.backend == "pydensecrf":
+        crf = _with_kernels(image, classes, parameters)
+
+        def on_library(unary: npt.NDArray[np.floating]) -> tuple[Labels, Floats]:
+            probability = _marginals(crf, unary, parameters.iterations)
+            return probability.argmax(axis=0), probability
+
+        return on_library
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    terms = pairwise(image, parameters, device)
+
+    def on_torch(unary: npt.NDArray[np.floating]) -> tuple[Labels, Floats]:
+        energy = torch.from_numpy(np.ascontiguousarray(unary, dtype=np.float32)).to(device)
+        field = mean_field(energy, terms, parameters.iterations)
+        return field.labels.cpu().numpy(), field.marginals.cpu().numpy()
+
+    return on_torch
 
 
 def _with_kernels(image: Image, classes: int, parameters: CRFParameters) -> DenseCRF2D:

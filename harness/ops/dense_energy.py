@@ -82,7 +82,6 @@ def dense_energy_loss(
     scale: float = 0.5,
     kernel: Kernel = "lattice",
     gradient: Gradient = "released",
-    deterministic: bool = False,
 ) -> Tensor:
     """Minus the agreement of similar pixels, counted where pixels are uncertain (mcc spec section 4).
 
@@ -95,9 +94,8 @@ def dense_energy_loss(
         sigma_rgb: deviation of colours in grey levels.
         sigma_xy: of positions, in pixels of the full size.
         scale: of the size at which the energy is computed.
-        kernel: the lattice, or 0.57 times the exact kernel, which is only near to it and takes quadratic time.
+        kernel: the lattice, or 0.57 times the exact kernel, only near to it and quadratic in the pixels.
         gradient: the released one takes the gate as constant and as if it commuted with the filter.
-        deterministic: on a GPU, the same bits at every call.
 
     Returns:
         The loss, a scalar.
@@ -110,9 +108,7 @@ def dense_energy_loss(
         ignored = F.interpolate(labels[:, None].float(), scale_factor=scale, mode="nearest") == IGNORE
     probabilities = F.interpolate(probabilities, scale_factor=scale, mode="bilinear", align_corners=False)
     features = bilateral_features(images.to(probabilities.dtype), sigma_xy * scale, sigma_rgb)
-    return gated_energy(
-        probabilities, inside, ignored, _filter(features, kernel, deterministic), weight, gradient
-    )
+    return gated_energy(probabilities, inside, ignored, _filter(features, kernel), weight, gradient)
 
 
 def gated_energy(
@@ -151,13 +147,13 @@ def _pixels(planes: Tensor) -> Tensor:
     return planes.permute(0, 2, 3, 1).reshape(-1, planes.shape[1])
 
 
-def _filter(features: Tensor, kernel: Kernel, deterministic: bool) -> LinearMap:
+def _filter(features: Tensor, kernel: Kernel) -> LinearMap:
     """The filter for features (N, P, 5)."""
     if kernel == "exact_scaled":
         return ExactKernel(features, EXACT_SCALE)
     count, pixels, _ = features.shape
     image = torch.arange(count, device=features.device).repeat_interleave(pixels) if count > 1 else None
-    return build_lattice(features.reshape(count * pixels, -1), image, deterministic=deterministic)
+    return build_lattice(features.reshape(count * pixels, -1), image)
 
 
 class _ReleasedEnergy(torch.autograd.Function):

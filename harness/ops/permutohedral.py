@@ -25,6 +25,8 @@ from torch import Tensor
 from harness.ops.sparse_rows import SparseRows
 
 _MAX_KEY = 2**62
+_COLUMNS = 32
+"""Values that go through together: more no longer fit a cache, and memory for 81 labels stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class PermutohedralLattice:
 
     def apply(self, values: Tensor, transpose: bool = False) -> Tensor:
         """`filter` without a gradient, or the product of the transpose, whose axes go backwards."""
+        parts = [self._apply(part.contiguous(), transpose) for part in values.split(_COLUMNS, dim=1)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _apply(self, values: Tensor, transpose: bool) -> Tensor:
         field = self.splat @ values
         for blur in reversed(self.blurs) if transpose else self.blurs:
             field = blur @ field
@@ -81,15 +87,12 @@ class PermutohedralLattice:
         )
 
 
-def build_lattice(
-    features: Tensor, image: Tensor | None = None, *, deterministic: bool = False
-) -> PermutohedralLattice:
+def build_lattice(features: Tensor, image: Tensor | None = None) -> PermutohedralLattice:
     """Lattice of points.
 
     Args:
         features: (N, d) float, in units of the standard deviation of the Gaussian.
         image: (N,) int64 number of the point's image from 0; points of two images do not see each other.
-        deterministic: on a GPU, sum in a fixed order at some cost of speed; on a CPU sums always are.
 
     Returns:
         The lattice on the features' device.
@@ -105,18 +108,15 @@ def build_lattice(
     count = len(first)
     size, corners = len(features), len(rank)
     # Entries are numbered point by point within a corner, so that sorted entries are the rows of the splat.
-    slice_ = SparseRows.regular(
-        vertex.reshape(corners, size).t(), weights.t(), columns=count, deterministic=deterministic
-    )
+    slice_ = SparseRows.regular(vertex.reshape(corners, size).t(), weights.t(), columns=count)
     splat = SparseRows(
-        starts=torch.cat([first, first.new_tensor([order.numel()])]),
-        indices=order % size,
+        starts=torch.cat([first, first.new_tensor([order.numel()])]).int(),
+        indices=(order % size).int(),
         values=weights.reshape(-1)[order],
         columns=size,
-        deterministic=deterministic,
     )
     unique = keys.reshape(-1)[order[first]]
-    blurs = tuple(_blur(unique, step, features.dtype, deterministic) for step in steps)
+    blurs = tuple(_blur(unique, step, features.dtype) for step in steps)
     return PermutohedralLattice(slice_, splat, blurs)
 
 
@@ -214,7 +214,7 @@ def _numbered(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return number, order, begins.nonzero().squeeze(1)
 
 
-def _blur(keys: Tensor, step: int, dtype: torch.dtype, deterministic: bool) -> SparseRows:
+def _blur(keys: Tensor, step: int, dtype: torch.dtype) -> SparseRows:
     """Blur along an axis: a vertex, and half of its two neighbours where they exist (step 6)."""
     count = len(keys)
     position = torch.searchsorted(keys, keys + step).clamp_(max=count - 1)
@@ -227,7 +227,7 @@ def _blur(keys: Tensor, step: int, dtype: torch.dtype, deterministic: bool) -> S
     here, there = own[exists], position[exists]
     indices[here, 2], values[here, 2] = there, 0.5
     indices[there, 0], values[there, 0] = here, 0.5
-    return SparseRows.regular(indices, values, columns=count, deterministic=deterministic)
+    return SparseRows.regular(indices, values, columns=count)
 
 
 class LinearMap(Protocol):
