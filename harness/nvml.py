@@ -58,6 +58,7 @@ def visible_devices(nvml: Any, environ: Mapping[str, str]) -> list[Any]:
 class GpuMeasurements(BaseModel):
     """What the visible GPUs did between start and end; a field is None where the driver does not tell."""
 
+    gpus: int | None = Field(default=None, description="visible GPUs; None without a driver")
     gpu_memory_peak_bytes: int | None = Field(
         default=None,
         description="bytes in use on the fullest visible GPU at its worst sample, by all processes on it and "
@@ -138,6 +139,7 @@ class GpuSampler:
         known = [energy for energy in energies if energy is not None]
         complete = len(known) == len(energies)
         return GpuMeasurements(
+            gpus=len(self._devices),
             gpu_memory_peak_bytes=max(memory, default=None),
             gpu_utilisation_percent=(
                 sum(d.utilisation_area for d in self._devices) / seconds if seconds else None

@@ -66,8 +66,10 @@ def costs_of(records: Sequence[RunRecord]) -> Costs:
 
 
 def stage_gpus(report: Report) -> int:
-    """GPUs that a stage had: stages compute on one, and its counters tell whether there was one."""
+    """GPUs that a stage had; of an older report, or a foreign one, its counters tell whether there was one."""
     measured = report.measurements
+    if measured.gpus is not None:
+        return measured.gpus
     known = (measured.gpu_memory_peak_bytes, measured.gpu_utilisation_percent, measured.gpu_energy_joules)
     return int(any(value is not None for value in known))
 

@@ -94,6 +94,7 @@ def test_unsupported_counters_are_none_and_the_others_remain() -> None:
     watched = sampler(gpu)
     watched.sample(101.0)
     assert watched.result().model_dump() == {
+        "gpus": 1,
         "gpu_memory_peak_bytes": 7,
         "gpu_utilisation_percent": None,
         "gpu_energy_joules": None,

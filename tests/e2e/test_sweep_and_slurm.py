@@ -1,0 +1,133 @@
+"""Sweeps of real runs on this machine, and runs as jobs of a real SLURM cluster of one node."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.executors.slurm import SlurmLauncher, SlurmOptions, queued
+from harness.record import read_records
+from harness.sweep import Sweep
+from harness.sweep_view import SweepView
+from tests.command import Command
+from tests.e2e.work_folder import artifact, in_the_middle, last_record, metrics, until
+from tests.tiny_stages import same, weights_of
+from tests.unit.test_many_runs import probe
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+SHORT = (  # a training that can be pre-empted in the middle
+    *("--limit", "6"),
+    *("--set", "stages.cam.train_cfg.max_epochs=none", "--set", "stages.cam.train_cfg.max_iters=16"),
+    *("--set", "stages.cam.train_cfg.checkpoint_interval=2"),
+    *("--set", "stages.cam.train_dataloader.batch_size=4"),
+)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that takes jobs; they find the project as this process does."""
+    if shutil.which("sinfo") is None:
+        pytest.skip("SLURM is not installed (ci/slurm-bootstrap.sh installs it)")
+    asked = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False, timeout=60)
+    if asked.returncode != 0:
+        pytest.skip(f"no SLURM cluster answers (ci/slurm-bootstrap.sh starts one): {asked.stderr.strip()}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def requeue(job_id: str) -> None:
+    """Pre-empt a job as an administrator does, and cut short the two minutes that SLURM pauses then."""
+    subprocess.run(["scontrol", "requeue", job_id], check=True)
+
+    def waits() -> bool:
+        return (queued([job_id]) or {}).get(job_id, "").startswith("pending")
+
+    until(waits, "the job to be queued again")
+    subprocess.run(["scontrol", "update", f"jobid={job_id}", "starttime=now"], check=True)
+
+
+def test_a_sweep_ends_with_the_leaderboard_of_its_runs(
+    command: Command, shapes_root: Path, tmp_path: Path
+) -> None:
+    outcome = command(
+        *("sweep", "--methods", "cam", "--datasets", "shapes", "--seeds", "0,1", "--jobs", "2"),
+        *("--data", f"shapes={shapes_root}", "--work-dir", tmp_path / "work"),
+        *("--executor", "local", "--smoke", "--limit", "4"),
+    )
+    assert outcome.status == 0, outcome
+    assert "cam shapes seed 1: done" in outcome.output
+    assert "2 of 2 runs done, 0:00 to go" in outcome.output
+    table = outcome.output[outcome.output.index("mIoU (%) on shapes") :]
+    assert "smoke" in table
+    records = read_records(tmp_path / "work", pytest.fail)
+    assert [(record.state, record.limit) for record in records] == [("done", 4)] * 2
+    assert {record.seed for record in records} == {0, 1}
+    assert {f"seed {record.seed}" for record in records} <= {
+        row.split("│")[1].strip().removeprefix("cam shapes ")
+        for row in outcome.output.splitlines()
+        if row.startswith("│ cam")
+    }
+
+
+@pytest.mark.usefixtures("cluster")
+def test_runs_are_one_array_job_and_a_failed_one_does_not_concern_the_others(tmp_path: Path) -> None:
+    runs = [probe(tmp_path, "one"), probe(tmp_path, "two", "fails"), probe(tmp_path, "three", "waits")]
+    launcher = SlurmLauncher(runs, SlurmOptions(time=5), tmp_path / "slurm")
+    assert len({job_id.split("_")[0] for job_id in launcher.job_ids}) == 1
+    until(lambda: (runs[2].folder / "attempt_0").exists(), "the third run to begin")
+    # As before the end of a job's time, or a pre-emption with a warning: the run ends its stage first.
+    subprocess.run(["scancel", "--signal=USR2", launcher.job_ids[2]], check=True)
+    until(lambda: (runs[2].folder / "terminated").exists(), "the third run to be ended")
+    job = launcher.job_ids[2]
+    until(lambda: (queued([job]) or {}).get(job, "").startswith("pending"), "the job to be queued again")
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
+    views = Sweep(runs, launcher, SweepView(Console(file=io.StringIO()))).execute()
+    assert [(view.state, view.note) for view in views] == [
+        ("done", ""),
+        ("wrong input", "it is asked for"),
+        ("done", ""),
+    ]
+    assert runs[2].log.read_text().split("\n")[:2] == ["attempt 0", "attempt 1"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_cancelled_runs_end_and_leave_the_queue(tmp_path: Path) -> None:
+    runs = [probe(tmp_path, "one", "waits")]
+    launcher = SlurmLauncher(runs, SlurmOptions(time=5), tmp_path / "slurm")
+    until(lambda: (runs[0].folder / "attempt_0").exists(), "the run to begin")
+    until(lambda: "attempt 0" in runs[0].log.read_text(), "the run to be at work")
+    launcher.stop()
+    assert not queued(launcher.job_ids)
+    assert (runs[0].folder / "terminated").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_pre_empted_run_ends_as_an_undisturbed_one(
+    command: Command, shapes_root: Path, tmp_path: Path
+) -> None:
+    method = ("run", "--method", "cam", "--dataset", "shapes", "--data-root", shapes_root)
+    whole, disturbed = tmp_path / "whole", tmp_path / "disturbed"
+    assert command(*method, "--work-dir", whole, "--executor", "local", *SHORT).status == 0
+    options = ("--executor", "slurm", "--container", "none", "--time", "10", *SHORT)
+    with command.started(*method, "--work-dir", disturbed, *options) as harness:
+        until(lambda: in_the_middle(disturbed, "cam"), "the training to be at work")
+        (submitted,) = (path.name for path in disturbed.glob("slurm/*/*_submitted.pkl"))
+        requeue(submitted.split("_")[0])
+        output, _ = harness.communicate(timeout=300)
+    assert harness.returncode == 0, output
+    record = last_record(disturbed)
+    assert record.state == "done"
+    assert len(list((disturbed / "runs").iterdir())) == 1  # the same run, not another one
+    (training,) = (stage.report for stage in record.stages if stage.name == "cam")
+    assert training is not None
+    assert training.resumed_at > 0
+    folders = [found.folder for work in (whole, disturbed) if (found := artifact(work, "cam"))]
+    assert same(weights_of(folders[0]), weights_of(folders[1]))
+    assert metrics(disturbed) == metrics(whole)
+    assert "mIoU (%) on shapes" in output
