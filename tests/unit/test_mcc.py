@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.straightforward_mcc import StraightforwardMCC
+from harness.config import find_config, load_config
 from harness.errors import InputError
+from harness.schema import TrainStage
 from methods.mcc import masks
 from methods.mcc.model import MCC
 from tests.unit.test_toco import CLASSES, SIDE, TINY, batch
@@ -117,3 +119,36 @@ def test_views_are_judged_by_the_main_maps_when_their_phase_begins() -> None:
         step(model)
     assert torch.equal(sources[0], maps[0][1])
     assert torch.equal(sources[1], maps[1][0])
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "phases", "high", "temperature", "images"),
+    [
+        ("mcc", "voc", (0, 2001, 0, 12001), 0.7, 0.5, 4),
+        ("mcc", "coco", (0, 8001, 12001, None), 0.65, 0.5, 8),
+        ("toco", "voc", (0, 2001, 0, None), 0.7, 0.5, 4),
+        ("toco", "coco", (12001, 8001, 12001, None), 0.65, 1.0, 8),
+    ],
+)
+def test_the_configs_are_the_published_recipes(
+    method: str,
+    dataset: str,
+    phases: tuple[int | None, ...],
+    high: float,
+    temperature: float,
+    images: int,
+) -> None:
+    stage = load_config(find_config(method, dataset)).stages["cam"]
+    assert isinstance(stage, TrainStage)
+    model = stage.model
+    assert tuple(model["phases"][name] for name in ("contrast", "seg", "main_labels", "main_views")) == phases
+    assert model["thresholds"] == {"low": 0.25, "high": high}
+    assert model["temperature"] == temperature
+    assert model["scales"] == [1.0, 0.5, 1.5]
+    assert stage.train_dataloader.batch_size == images
+    iterations = 20000 if dataset == "voc" else 80000
+    assert stage.train_cfg.max_iters == stage.param_scheduler["max_steps"] == iterations
+    optimizer = stage.optim_wrapper["optimizer"]
+    assert (optimizer["lr"], optimizer["weight_decay"]) == (6e-5, 0.01)
+    assert model["images_per_process"] == (1 if method == "mcc" else 2)
+    assert model.get("mask_rate", 0.95) == 0.95

@@ -112,7 +112,8 @@ def mask_seeded(case: Case) -> dict[str, Any]:
 @adapter("mask.flags", method="mcc")
 def mask_flags(case: Case) -> dict[str, Any]:
     config, labels = case.config, case.tensors["cls_label"]
-    maps = resize(case.tensors["cam_low"], (448, 448)).clamp(0, 1)
+    height, width = config["grid"]
+    maps = resize(case.tensors["cam_low"], (16 * height, 16 * width)).clamp(0, 1)  # 448 for a grid of 28
     on_grid = F.interpolate(maps, size=config["grid"], mode="bicubic")
     hidden = enlarge(case.tensors["coarse_masks"] > 0, config["scale"])
     hidden.flatten(0, 1)[config["force_all_masked"]] = True
