@@ -1,4 +1,4 @@
-"""A step of SemPLeS against its straightforward form: pairs in a loop, texts at every step, x_f encoded twice.
+"""A step of SemPLeS against its straightforward form: pairs in a loop, texts each time, x_f encoded twice.
 
 `--benchmark-only`; sizes are the paper's (DeiT-S, CLIP ViT-B/32, 224 pixels) but for the batch.
 """
