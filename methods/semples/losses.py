@@ -6,6 +6,7 @@ sections 3.2 to 3.4. K is the number of pairs of a batch; every mean is over pai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ class Pairs(NamedTuple):
         return len(self.images)
 
 
-def soft_masks(maps: Tensor, size: tuple[int, int], eps: float) -> Tensor:
+def soft_masks(maps: Tensor, size: Sequence[int], eps: float) -> Tensor:
     """(K, 1, H, W) masks in [0, 1] of refined CAMs (K, h, w); gradients go through minimum and maximum, too.
 
     Args:
@@ -42,7 +43,7 @@ def soft_masks(maps: Tensor, size: tuple[int, int], eps: float) -> Tensor:
         size: H, W.
         eps: added to the range. The larger it is, the fainter are the masks of flat maps.
     """
-    large = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=True)
+    large = F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=True)
     low, high = large.amin((2, 3), keepdim=True), large.amax((2, 3), keepdim=True)
     return (large - low) / (high - low + eps)
 

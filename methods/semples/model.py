@@ -51,6 +51,9 @@ class SemPLeS(BaseModel):
         clip_normalise: give CLIP images with its own mean and deviation; as released, it gets ImageNet's.
     """
 
+    tokens: Tensor
+    _texts: Tensor | None
+
     def __init__(
         self,
         network: dict[str, Any],
@@ -239,6 +242,8 @@ class PromptGuidedRefinement(SegmentLabelMatching):
         length: vectors of a prompt; L.
         refine_weight: of the prompts' term; lambda.
     """
+
+    _prompt_features: Tensor | None
 
     def __init__(
         self,
