@@ -17,7 +17,14 @@ from harness.errors import InputError
 from harness.executors import Executor, choose
 from harness.hardware import describe
 from harness.plan import Ingredients, make_plan
-from harness.prepare import Prepared, RunOptions, stage_source_hash, ticker, usable_gpus
+from harness.prepare import (
+    Prepared,
+    RunOptions,
+    sharing_processes,
+    stage_source_hash,
+    ticker,
+    usable_gpus,
+)
 from harness.record import RunRecord
 from harness.schema import EvaluateStage, MethodConfig, TrainStage
 from harness.submission import IMAGES, SPLIT, is_official
@@ -225,6 +232,7 @@ def _prepared(
         gpus=gpus,
         plan=make_plan(chain.config, ingredients, options.work.resolve() / "artifacts", trained),
         notices=tuple(dataset.notices),
+        processes=sharing_processes(None, gpus),
     )
 
 
