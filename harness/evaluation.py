@@ -107,7 +107,7 @@ def count(evaluation: Evaluation, workers: int, progress: Callable[[int], None])
     whole = SplitCounts(len(ids), classes, columns)
     boundary = SplitCounts(len(ids), classes, columns, groups=1) if evaluation.boundary else None
     chunks = [range(start, min(start + _CHUNK, len(ids))) for start in range(0, len(ids), _CHUNK)]
-    with _one_thread_of_opencv():
+    with one_thread_of_opencv():
         for chunk, counts in map_unordered(_count, chunks, min(workers, len(chunks)), _begin, (evaluation,)):
             for part, batch in zip((whole, boundary), counts, strict=True):
                 if part is not None and batch is not None:
@@ -117,7 +117,7 @@ def count(evaluation: Evaluation, workers: int, progress: Callable[[int], None])
 
 
 @contextmanager
-def _one_thread_of_opencv() -> Iterator[None]:
+def one_thread_of_opencv() -> Iterator[None]:
     """Let workers use one core each.
 
     A worker cannot see to that itself: it would wait for the threads of this process, which it has not got.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from mmseg.registry import TRANSFORMS
+from PIL import Image as PILImage
 
 from harness.data import transforms as _transforms  # noqa: F401  registers them
-from harness.data.pixels import scale_flip_stack
+from harness.data.pixels import normalise, resize, scale_flip_stack
 from harness.ops.cam import FlipFusion, HighRes, Normalisation, cam_scores, fuse_flips
 from harness.registry import INFERENCES
 
@@ -129,3 +131,48 @@ class SegmentationLogits:
         array, size = prepared
         logits = model(torch.from_numpy(array)[None].to(device), mode="tensor")
         return {"logits": logits[0].float().cpu().numpy(), "size": np.asarray(size, dtype=np.int64)}
+
+
+@runtime_checkable
+class ScoresClasses(Protocol):
+    """A network that tells classes, too."""
+
+    def class_scores(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(N, C) scores, the higher the likelier, of images (N, 3, H, W)."""
+
+
+@INFERENCES.register_module()
+class LocalizationCAM:
+    """Class maps of the whole image at one size, as localisation has them (rtc spec section 14).
+
+    Args:
+        side: of the square that the image is resized to, whatever its shape.
+    """
+
+    kind: Literal["cam", "logits"] = "cam"
+    needs_labels = True
+
+    def __init__(self, side: int = 224) -> None:
+        self.side = side
+
+    def prepare(
+        self, image: Image, labels: npt.NDArray[np.float32] | None
+    ) -> tuple[npt.NDArray[np.float32], tuple[int, int], npt.NDArray[np.int64]]:
+        """The network's input (3, side, side), the image size and the classes (K,)."""
+        if labels is None:
+            raise ValueError("class maps are selected by image-level labels")
+        square = resize(image, (self.side, self.side), PILImage.Resampling.BILINEAR)
+        return normalise(square), (image.shape[0], image.shape[1]), np.flatnonzero(labels)
+
+    def infer(self, model: torch.nn.Module, prepared: Any, device: torch.device) -> Scores:
+        """keys (K,), cam (K, h, w) of the network, high_res (K, H, W); class_scores (C,) if it has them."""
+        array, size, keys = prepared
+        inputs = torch.from_numpy(array)[None].to(device)
+        maps = model(inputs, mode="tensor")[:, keys].float()
+        found = {"keys": keys, "cam": maps[0].cpu().numpy()}
+        if isinstance(model, ScoresClasses):
+            found["class_scores"] = model.class_scores(inputs)[0].float().cpu().numpy()
+        if not len(keys):
+            return found | {"high_res": np.zeros((0, *size), np.float32)}
+        large = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[0]
+        return found | {"high_res": large.cpu().numpy()}

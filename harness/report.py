@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from harness.monitor import Measurements
 
-Number = Literal["seed", "pseudo", "seg", "seg_crf"]
+Number = Literal["seed", "pseudo", "seg", "seg_crf", "loc"]
 
 
 class Protocol(BaseModel):
@@ -42,6 +42,9 @@ class Quality(BaseModel):
     mean_accuracy: float | None = None
     false_rates: dict[str, float | None] = Field(
         {}, description="FP and FN rates of background and foreground"
+    )
+    localization: dict[str, float | None] = Field(
+        {}, description="number loc: box accuracies and Top-1, Top-5 Loc; per_class is GT-known Loc then"
     )
     protocol: Protocol
 

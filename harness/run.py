@@ -310,5 +310,5 @@ def _metrics_text(entry: StageRecord) -> str:
             if metric.threshold is not None
             else ""
         )
-        parts.append(f"{metric.number} mIoU {100 * metric.value:.1f}{at}")
+        parts.append(f"{metric.number} {metric.protocol.metric} {100 * metric.value:.1f}{at}")
     return f": {', '.join(parts)}" if parts else ""

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-Number = Literal["seed", "pseudo", "seg", "seg_crf"]
+Number = Literal["seed", "pseudo", "seg", "seg_crf", "loc"]
 _TYPE = re.compile(r"(?:(?:mmengine|mmcv|mmseg)\.)?[A-Za-z_]\w*")
 
 
@@ -249,6 +249,9 @@ class EvaluateStage(StageConfig):
     type: Literal["evaluate"]
     scores: str | None = None
     masks: str | None = None
+    metric: Literal["mIoU", "localization"] = Field(
+        "mIoU", description="masks against masks, or boxes around what class maps show against boxes"
+    )
     number: Number = Field(description="which number of the leaderboard this is")
     threshold: float | None = Field(None, description="the method's fixed background threshold for CAMs")
     sweep: Sweep | None = Field(None, description="thresholds to try; the best one is reported too")
@@ -259,10 +262,14 @@ class EvaluateStage(StageConfig):
             raise ValueError("give one of scores and masks")
         if self.masks is not None and (self.sweep is not None or self.threshold is not None):
             raise ValueError("masks have no background threshold: remove sweep and threshold")
+        if (self.metric == "localization") != (self.number == "loc"):
+            raise ValueError("number 'loc' goes with metric 'localization', and only with it")
+        if self.metric == "localization" and (self.scores is None or self.sweep is None):
+            raise ValueError("localization needs scores and a sweep of thresholds")
         return self
 
     def compared_split(self) -> str | None:
-        return self.split
+        return None if self.metric == "localization" else self.split
 
     def inputs(self) -> dict[str, str]:
         return {"scores": self.scores} if self.scores else {"masks": str(self.masks)}

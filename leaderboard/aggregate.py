@@ -56,9 +56,10 @@ def score(entry: Entry) -> tuple[int, float]:
     """What entries are ranked by, the higher the better, as it reads in the table.
 
     The best `seg` or `seg_crf` counts; methods without a segmentation come after all that have one, by
-    their pseudo masks, and those without pseudo masks by their seeds.
+    their pseudo masks, those without pseudo masks by their seeds, and those that only localise by that.
     """
-    tiers = (("seg", "seg_fixed", "seg_crf"), ("pseudo",), ("seed_best",), ("seed_fixed",))
+    localization = ("loc_best", "loc_best_val"), ("loc_fixed", "loc_fixed_val")
+    tiers = (("seg", "seg_fixed", "seg_crf"), ("pseudo",), ("seed_best",), ("seed_fixed",), *localization)
     for tier, columns in enumerate(tiers):
         values = [percent(entry.cells[name].mean) for name in columns if name in entry.cells]
         if values:

@@ -160,6 +160,19 @@ class Layout(ABC):
         require_classes(path, mask.tobytes(), self.num_classes)
         return mask
 
+    def boxes(self, image_id: str, index: int) -> NDArray[np.int64]:
+        """Return the boxes of a class (index without background) in an image, (N, 4).
+
+        They are (x0, y0, x1, y1) in pixels counted from 0, both ends included.
+
+        Raises:
+            InputError: the dataset has no boxes, or none of this class for this image, or broken ones.
+        """
+        raise InputError(
+            f"dataset '{self.name}' has no boxes, so that nothing can be said of localisation on it: take "
+            "shapes, voc, cub or ilsvrc"
+        )
+
     @cached_property
     def _mask_labels(self) -> Mapping[str, list[int]]:
         return read_label_list(self.mask_labels_path, self.num_classes)

@@ -18,6 +18,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.data.bad_file import reading
 from harness.data.dataset import Dataset, LabelSource
 from harness.data.official_splits import VOC_SPLITS, OfficialSplits
@@ -25,6 +28,7 @@ from harness.errors import InputError, nearest
 from harness.files import atomic_file
 
 _LISTS = Path("ImageSets") / "Segmentation"
+_BOX_ENDS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VOC(Dataset):
@@ -114,6 +118,10 @@ class VOC(Dataset):
     def _read_labels(self, path: Path) -> list[int]:
         return read_object_classes(path, self.classes)
 
+    def boxes(self, image_id: str, index: int) -> NDArray[np.int64]:
+        """Return the boxes of a class; VOC counts pixels from 1."""
+        return read_object_boxes(self.annotation_path(image_id), self.classes[index + 1])
+
 
 def find_voc(root: Path) -> Path:
     """Return the folder of VOC 2012 at or below `root`.
@@ -189,3 +197,25 @@ def read_object_classes(path: Path, classes: Sequence[str]) -> list[int]:
             f"the annotation {path} has no object, so its image has no label: correct the file or the list"
         )
     return sorted(classes.index(name) - 1 for name in names)
+
+
+def read_object_boxes(path: Path, name: str) -> NDArray[np.int64]:
+    """Read the boxes of all objects of a class in a VOC annotation: (N, 4), counted from 0, ends included.
+
+    Raises:
+        InputError: the file is missing or no XML, has no object of the class, or a box that is none.
+    """
+    with reading("annotation", path, "boxes come from it; `harness data prepare` makes it"):
+        root = ElementTree.parse(path).getroot()
+    found = [o for o in root.findall("object") if (o.findtext("name") or "").strip() == name]
+    try:
+        ends = [[float(o.findtext(f"bndbox/{end}") or "") for end in _BOX_ENDS] for o in found]
+        boxes = np.array(ends, np.float64).reshape(-1, 4).astype(np.int64) - 1
+    except (ValueError, OverflowError):
+        boxes = np.zeros((0, 4), np.int64)
+    if not len(boxes) or (boxes[:, 2:] < boxes[:, :2]).any():
+        raise InputError(
+            f"the annotation {path} has no box of '{name}' with xmin, ymin, xmax and ymax in this order: "
+            "correct the file"
+        )
+    return boxes

@@ -13,6 +13,7 @@ from harness.prediction_source import ArtifactSource, DatasetTruth
 from harness.report import Metric, Protocol
 from harness.schema import EvaluateStage
 from harness.stage import StageContext, StageResult
+from harness.stages import localize
 from harness.stages.examples import Prediction, cam_prediction, write_examples
 
 
@@ -24,6 +25,8 @@ def run(context: StageContext) -> StageResult:
             not fit the predictions.
     """
     config = EvaluateStage.model_validate(context.request.config)
+    if config.metric == "localization":
+        return localize.run(context, config)
     artifact = context.input("scores" if config.scores else "masks")
     source = ArtifactSource(artifact)
     _require_fitting_thresholds(context, config, source)

@@ -46,6 +46,10 @@ class CAMClassifier(BaseModel):
         """(N, num_classes, h, w) CAMs after ReLU; the pooling plays no part in them."""
         return F.relu(self.classifier(features))
 
+    def class_scores(self, inputs: Tensor) -> Tensor:
+        """(N, num_classes) logits of the image classifier for inputs (N, 3, H, W)."""
+        return self.image_logits(self.features(inputs))
+
     def loss(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Loss terms for inputs (N, 3, H, W) and multi-hot labels (N, num_classes) float32."""
         raise NotImplementedError

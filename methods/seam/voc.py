@@ -1,4 +1,4 @@
-# SEAM (Wang, Zhang, Kan, Shan, Chen, CVPR 2020) on VOC 2012. Published: seed 55.4, pseudo 63.6 (train), seg_crf
+# SEAM (Wang, Zhang, Kan, Shan, Chen, CVPR 2020) on VOC 2012. Published: seed 55.4, pseudo 63.6 (train), seg
 # 64.5 (val).
 _base_ = [
     "../_base_/pipelines/affinitynet_voc.py",
