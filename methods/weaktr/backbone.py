@@ -110,6 +110,7 @@ class ClassTokenViT(nn.Module):
         drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
         resample: how positions are interpolated for images of another size.
         stem: `patch` is DeiT's; `conv` see `convolutional_stem`; its patches have 4, 8, 16, ... pixels.
+        mimetic: begin with attention between alike and near patches, see `attend_to_alike`.
         final_norm: a norm behind the last block, which DeiT has and WeakTr's CAM network leaves out.
     """
 
@@ -125,6 +126,7 @@ class ClassTokenViT(nn.Module):
         drop_path: float = 0.1,
         resample: Resample = "bicubic",
         stem: Literal["patch", "conv"] = "patch",
+        mimetic: bool = False,
         final_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -146,6 +148,8 @@ class ClassTokenViT(nn.Module):
         )
         self.norm = norm(width) if final_norm else None
         self._init_weights()
+        if mimetic:
+            self.attend_to_alike()
 
     def _init_weights(self) -> None:
         for module in self.blocks.modules():
@@ -154,6 +158,24 @@ class ClassTokenViT(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+
+    @torch.no_grad()
+    def attend_to_alike(self) -> None:
+        """Let keys equal queries and positions be waves, as if the network had been pretrained.
+
+        Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023. Attention between
+        patches then is an affinity from the start, which refines CAMs; random weights have none.
+        """
+        width, side = self.out_channels, math.isqrt(self.pos_embed.shape[1] - self.num_tokens)
+        for block in self.blocks:
+            query, key, _ = block.attn.qkv.weight.chunk(3)
+            nn.init.orthogonal_(query)
+            key.copy_(query)
+        places = torch.arange(side)[:, None] * 10.0 ** (-torch.arange(width // 4) / (width // 4))
+        waves = torch.cat([places.sin(), places.cos()], dim=1)  # side, width / 2
+        rows = waves[:, None].expand(-1, side, -1)
+        grid = torch.cat([rows, rows.transpose(0, 1)], dim=2)
+        self.pos_embed[0, self.num_tokens :] = 0.5 * grid.flatten(0, 1)
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of whole patches in an image of H, W pixels."""

@@ -131,6 +131,18 @@ def test_norms_of_a_frozen_backbone_keep_their_statistics():
     assert moved == {False: True, True: False}
 
 
+def test_mimetic_weights_attend_to_alike_patches_from_the_start():
+    drawn = {}
+    for mimetic in (False, True):
+        torch.manual_seed(0)
+        model = WeakTr(3, SMALL | {"mimetic": mimetic}, reduction=2)
+        affinity = model.cams(model.features(images())).affinity
+        own = affinity.diagonal(dim1=1, dim2=2).mean()
+        drawn[mimetic] = float(own / affinity.mean())
+    assert drawn[False] < 1.5
+    assert drawn[True] > 3
+
+
 def deit_state() -> dict[str, Tensor]:
     """A checkpoint in DeiT-S's layout, its values small integers by position."""
     with torch.device("meta"):
