@@ -99,7 +99,10 @@ class CaptionContrast(BaseModel):
 
 
 def _some(words: Sequence[str]) -> tuple[str, ...]:
-    """One or two of the words that are true of a picture, in their order; by torch's generator."""
-    count = min(int(torch.randint(1, 3, ())), len(words))
-    places = torch.randperm(len(words))[:count].sort().values
-    return tuple(words[place] for place in places)
+    """One or two of the words that are true of a picture, in their order; by torch's generator.
+
+    A class is always among them if there is one: what is behind is learned with half the captions, too.
+    """
+    classes = [place for place, word in enumerate(words) if word in CLASSES] or list(range(len(words)))
+    places = {classes[int(torch.randint(len(classes), ()))], int(torch.randint(len(words), ()))}
+    return tuple(words[place] for place in sorted(places))

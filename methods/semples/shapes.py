@@ -22,7 +22,7 @@ small_clip = dict(
     text_heads=2,
     text_layers=2,
 )
-small_adamw = dict(type="AdamW", lr=1e-3, weight_decay=0.03)
+small_adamw = dict(type="AdamW", lr=3e-4, weight_decay=0.03)
 small_crop = dict(type="LongSideCrop", long_side=(96, 160), crop=96)
 from_weaktr = dict(stage="weaktr", target="network")
 from_pair = dict(stage="pair", source="clip.", target="clip")
@@ -34,8 +34,8 @@ stages = dict(
         labels="image",
         model=dict(type="CaptionContrast", clip=small_clip),
         transform=small_crop,
-        train_dataloader=dict(batch_size=32),
-        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=3e-3, weight_decay=1e-2)),
+        train_dataloader=dict(batch_size=16),
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-2)),
         param_scheduler=dict(type="PolyLR", power=0.9),
         train_cfg=dict(max_epochs=12),
     ),

@@ -23,7 +23,7 @@ from methods.semples.model import (
     SegmentLabelMatching,
     SemPLeS,
 )
-from methods.semples.pair import CaptionContrast, caption
+from methods.semples.pair import CaptionContrast, _some, caption
 from methods.semples.text import END, INNER_STOP, PREFIX, START, class_texts, nearest_tokens, tokenize
 
 CLIP = {
@@ -318,3 +318,10 @@ def test_show_says_where_no_prompts_are(tmp_path: Path) -> None:
         _prompts(tmp_path / "broken.json")
     table = _table("prompts", {"drum": [["cat ", 0.5], ["dog", 0.7]]})
     assert [list(column.cells) for column in table.columns] == [["drum"], ["cat dog"], ["0.60"]]
+
+
+def test_a_caption_names_a_class_wherever_there_is_one() -> None:
+    torch.manual_seed(0)
+    told = {_some(["drum", "star", "waves"]) for _ in range(60)}
+    assert told == {("drum",), ("star",), ("drum", "star"), ("drum", "waves"), ("star", "waves")}
+    assert _some(["waves"]) == ("waves",)
