@@ -239,12 +239,11 @@ class RTC(BaseModel):
             "loss_cross_label": ((by_first[0], label_across), (by_second[1], label)),
             "loss_cross_prototype": ((by_first[1], label), (by_second[0], label_across)),
         }
-        return {
-            name: CONTRAST_WEIGHT
-            * sum(contrast(values, targets, guidance.content) for values, targets in both)
-            / 2
-            for name, both in pairs.items()
-        }
+        found = {}
+        for name, both in pairs.items():
+            terms = [contrast(values, targets, guidance.content) for values, targets in both]
+            found[name] = CONTRAST_WEIGHT * torch.stack(terms).mean()
+        return found
 
     def forward(
         self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None, mode: str = "tensor"

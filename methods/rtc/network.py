@@ -101,6 +101,7 @@ class SegmentationBranch(nn.Module):
         self.proj = convolution(half + shallow, half)
         self.classifier = convolution(half, num_classes)
         for layer in self.children():
+            assert isinstance(layer, nn.Conv2d)
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, stages: Stages) -> Tensor:
