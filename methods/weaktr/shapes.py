@@ -11,7 +11,7 @@ stages = dict(
         type="refine",
         split="train",
         scores="cam_scores",
-        refiner=dict(type="CAMLabelCRF", background=0.4),
+        refiner=dict(type="CAMLabelCRF", background=0.2),
     ),
     pseudo_eval=dict(type="evaluate", split="train", masks="pseudo", number="pseudo"),
     seg=dict(

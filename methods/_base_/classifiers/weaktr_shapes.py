@@ -1,7 +1,9 @@
-# WeakTr on a narrow transformer from random weights: a stem of convolutions learns from few images; patches
-# of 8 pixels leave enough of pictures of 96 to 160.
+# WeakTr on a narrow transformer from random weights: a stem of convolutions learns from few images, mimetic
+# weights give an affinity that refines, and patches of 8 pixels leave enough of pictures of 96 to 160.
 
-narrow_vit = dict(image_size=96, patch_size=8, width=64, depth=2, heads=2, drop_path=0.0, stem="conv")
+narrow_vit = dict(
+    image_size=96, patch_size=8, width=64, depth=2, heads=2, drop_path=0.0, stem="conv", mimetic=True
+)
 
 weaktr_train = dict(
     type="train",
@@ -27,6 +29,6 @@ weaktr_seeds = dict(
     split="train",
     scores="cam_scores",
     number="seed",
-    threshold=0.4,
+    threshold=0.2,
     sweep=dict(start=0.0, stop=0.80, step=0.01),
 )
