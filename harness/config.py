@@ -19,7 +19,7 @@ from harness.files import canonical_json
 from harness.schema import STAGE_TYPES, MethodConfig
 
 METHODS = Path(__file__).resolve().parents[1] / "methods"
-_DATASETS = ("coco", "shapes", "voc")
+_DATASETS = ("coco", "cub", "ilsvrc", "shapes", "voc")
 _SHARED = (
     "modules"  # the folder of what several methods use; it has no configs, whatever its files are called
 )

@@ -165,10 +165,14 @@ class LocalizationCAM:
         return normalise(square), (image.shape[0], image.shape[1]), np.flatnonzero(labels)
 
     def infer(self, model: torch.nn.Module, prepared: Any, device: torch.device) -> Scores:
-        """keys (K,), cam (K, h, w) of the network, high_res (K, H, W); class_scores (C,) if it has them."""
+        """keys (K,), cam (K, h, w) as large as the network makes it, high_res (K, H, W), both in [0, 1].
+
+        Networks that tell classes add class_scores (C,).
+        """
         array, size, keys = prepared
         inputs = torch.from_numpy(array)[None].to(device)
-        maps = model(inputs, mode="tensor")[:, keys].float()
+        maps = model(inputs, mode="tensor")[:, keys].float().clamp_min(0)
+        maps = maps / maps.amax((2, 3), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
         found = {"keys": keys, "cam": maps[0].cpu().numpy()}
         if isinstance(model, ScoresClasses):
             found["class_scores"] = model.class_scores(inputs)[0].float().cpu().numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.data.boxed import CUB, ILSVRC
 from harness.data.coco import COCO
 from harness.data.dataset import Dataset, LabelSource
 from harness.data.fingerprint import OnProgress
@@ -11,7 +12,13 @@ from harness.data.shapes import Shapes
 from harness.data.voc import VOC
 from harness.errors import InputError, nearest
 
-DATASETS: dict[str, type[Dataset]] = {"voc": VOC, "coco": COCO, "shapes": Shapes}
+DATASETS: dict[str, type[Dataset]] = {
+    "voc": VOC,
+    "coco": COCO,
+    "shapes": Shapes,
+    "cub": CUB,
+    "ilsvrc": ILSVRC,
+}
 
 
 def open_dataset(

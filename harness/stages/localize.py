@@ -111,7 +111,8 @@ def run(context: StageContext, config: EvaluateStage) -> StageResult:
     for at, threshold in enumerate(_fixed(config), start=len(sweep)):
         metrics.append(_metric(images, samples, [threshold], [at], dataset, protocol, "fixed"))
     write_json(
-        context.artifact.files / "metrics.json", {"metrics": [m.model_dump(mode="json") for m in metrics]}
+        context.artifact.files / "metrics.json",
+        {"metrics": [metric.model_dump(mode="json") for metric in metrics], "curve": None},
     )
     return StageResult(
         meta={"images": len(samples)},

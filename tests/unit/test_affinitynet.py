@@ -67,7 +67,9 @@ def test_the_crop_moves_soft_masks_with_the_image_and_pads_with_black() -> None:
         rng = np.random.default_rng(seed)
         geometry = transform.geometry((40, 24), np.random.default_rng(seed))
         sample, cells, _ = transform.with_maps(image, label, {}, rng)
-        assert sample.shape == (3, 32, 32) and cells is not None and cells.shape == (4, 4)
+        assert sample.shape == (3, 32, 32)
+        assert cells is not None
+        assert cells.shape == (4, 4)
         black = sample.min(axis=(1, 2))
         assert (black < -1.7).all()  # black, where the mean colour is 0
         left, right = (3, 0) if geometry.flip else (0, 3)
@@ -99,7 +101,8 @@ def test_a_lower_alpha_has_more_background(unary: Any) -> None:
     image, scores = a_scene()
     scores["high_res"] *= 0.4
     soft = AffinityCRF(low=1, high=24, unary=unary)(image, scores)
-    assert soft["low"].dtype == np.float16 and soft["low"].shape == (2, 40, 80)
+    assert soft["low"].dtype == np.float16
+    assert soft["low"].shape == (2, 40, 80)
     assert (soft["low"].argmax(0) == 0).sum() > (soft["high"].argmax(0) == 0).sum()
 
 
@@ -128,7 +131,8 @@ def test_an_image_without_classes_is_background() -> None:
     soft = AffinityCRF()(image, empty)
     assert affinity_label(soft["low"], soft["high"], empty["keys"]).tolist() == np.zeros((40, 80)).tolist()
     mask = AffinityRandomWalk()(image, empty, AffinityNet(21, NARROW), "cpu")
-    assert mask.shape == (40, 80) and not mask.any()
+    assert mask.shape == (40, 80)
+    assert not mask.any()
 
 
 class Colours(AffinityNet):
@@ -148,7 +152,8 @@ def test_the_walk_fills_the_object_that_the_cam_has_found_a_part_of(size: tuple[
     assert mask.shape == size
     assert set(np.unique(mask)) == {0, 5}
     walked, seed = (mask == 5)[:, 44:].mean(), (scores["high_res"][0, :, 44:] > 0.5).mean()
-    assert walked > seed and not (mask[:, :36] == 5).any()
+    assert walked > seed
+    assert not (mask[:, :36] == 5).any()
 
 
 def test_the_background_of_the_walk_is_a_power_or_a_constant() -> None:
@@ -172,7 +177,8 @@ def test_a_released_checkpoint_loads_and_what_does_not_belong_is_named() -> None
     del theirs["module.f9.weight"]
     theirs["module.fc8.weight"] = torch.empty(21, 4096, 1, 1)
     conversion = convert_authors(theirs)
-    assert conversion.missing == ["f9.weight"] and conversion.unmapped == ["fc8.weight"]
+    assert conversion.missing == ["f9.weight"]
+    assert conversion.unmapped == ["fc8.weight"]
 
 
 def soft_stages(folder: Path, root: Path) -> None:
@@ -187,7 +193,8 @@ def test_the_stages_pass_soft_masks_on(tmp_path: Path, shapes_root: Path) -> Non
     manifest = Artifact(tmp_path / "cam_crf").manifest
     assert manifest.kind == "soft_masks"
     arrays = read_npz(tmp_path / "cam_crf/files" / next(iter(manifest.files)))
-    assert arrays["low"].shape == arrays["high"].shape and len(arrays["low"]) == len(arrays["keys"]) + 1
+    assert arrays["low"].shape == arrays["high"].shape
+    assert len(arrays["low"]) == len(arrays["keys"]) + 1
     training = {
         **TRAIN,
         "labels": "cam_crf",
