@@ -204,11 +204,11 @@ def test_the_stages_pass_soft_masks_on(tmp_path: Path, shapes_root: Path) -> Non
     }
     report = run(tmp_path / "affinity", shapes_root, training, inputs={"labels": tmp_path / "cam_crf"})
     assert report.images == 2
-    with pytest.raises(InputError, match="LongSideCrop.*label of masks"):
-        config = {**training, "transform": TRAIN["transform"]}
+    config = {**training, "transform": TRAIN["transform"]}
+    with pytest.raises(InputError, match=r"LongSideCrop.*label of masks"):
         run(tmp_path / "wrong", shapes_root, config, inputs={"labels": tmp_path / "cam_crf"})
+    config = {name: value for name, value in SOFT.items() if name != "output"}
     with pytest.raises(InputError, match="AffinityCRF makes soft_masks, not masks"):
-        config = {name: value for name, value in SOFT.items() if name != "output"}
         run(tmp_path / "hard", shapes_root, config, inputs={"scores": tmp_path / "cam_scores"})
 
 
