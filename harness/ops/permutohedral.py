@@ -221,12 +221,12 @@ def _blur(keys: Tensor, step: int, dtype: torch.dtype) -> SparseRows:
     exists = keys[position] == keys + step
     own = torch.arange(count, device=keys.device)
     # A neighbour that does not exist is the vertex itself with weight 0, so that all rows are equally long.
-    indices = own[:, None].repeat(1, 3)
-    values = torch.zeros(count, 3, dtype=dtype, device=keys.device)
+    above = torch.where(exists, position, own)
+    below = torch.arange(count + 1, device=keys.device)
+    below = below.scatter_(0, torch.where(exists, position, count), own)[:count]
+    indices = torch.stack([below, own, above], dim=1)
+    values = (indices != own[:, None]).to(dtype).mul_(0.5)
     values[:, 1] = 1
-    here, there = own[exists], position[exists]
-    indices[here, 2], values[here, 2] = there, 0.5
-    indices[there, 0], values[there, 0] = here, 0.5
     return SparseRows.regular(indices, values, columns=count)
 
 
