@@ -30,21 +30,26 @@ class Quality(BaseModel):
     value: float
     threshold: float | None = None
     per_class: dict[str, float | None] = Field(description="IoU per class; null where it is undefined")
-    precision: dict[str, float | None] = Field({}, description="TP / (TP + FP) per class; null as above")
-    recall: dict[str, float | None] = Field({}, description="TP / (TP + FN) per class; null as above")
-    interval: tuple[float, float] | None = Field(
-        None, description="95 % bootstrap interval of value over the images of the split"
+    precision: dict[str, float | None] = Field(
+        default={}, description="TP / (TP + FP) per class; null as above"
     )
-    boundary_iou: float | None = Field(None, description="mean boundary IoU over the classes that occur")
-    boundary_per_class: dict[str, float | None] = Field({}, description="boundary IoU; null as above")
-    excluded: list[str] = Field([], description="classes in neither ground truth nor prediction")
+    recall: dict[str, float | None] = Field(default={}, description="TP / (TP + FN) per class; null as above")
+    interval: tuple[float, float] | None = Field(
+        default=None, description="95 % bootstrap interval of value over the images of the split"
+    )
+    boundary_iou: float | None = Field(
+        default=None, description="mean boundary IoU over the classes that occur"
+    )
+    boundary_per_class: dict[str, float | None] = Field(default={}, description="boundary IoU; null as above")
+    excluded: list[str] = Field(default=[], description="classes in neither ground truth nor prediction")
     pixel_accuracy: float | None = None
     mean_accuracy: float | None = None
     false_rates: dict[str, float | None] = Field(
-        {}, description="FP and FN rates of background and foreground"
+        default={}, description="FP and FN rates of background and foreground"
     )
     localization: dict[str, float | None] = Field(
-        {}, description="number loc: box accuracies and Top-1, Top-5 Loc; per_class is GT-known Loc then"
+        default={},
+        description="number loc: box accuracies and Top-1, Top-5 Loc; per_class is GT-known Loc then",
     )
     protocol: Protocol
 

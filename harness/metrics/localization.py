@@ -37,7 +37,7 @@ def score_map(scores: NDArray[np.floating], side: int = SIDE) -> Floats:
     """A class map (h, w) of a network, cubic to (side, side), normalised to [0, 1]."""
     # NaN anywhere spreads over the whole map by the interpolation, and counts as no answer.
     large = cv2.resize(np.asarray(scores, np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    return normalise_map(large)
+    return normalise_map(np.asarray(large, np.float64))
 
 
 def resize_boxes(boxes: Boxes, size: tuple[int, int], side: int = SIDE) -> Boxes:

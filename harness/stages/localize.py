@@ -183,7 +183,7 @@ def _metric(
     """The numbers at some of the thresholds, which are in these columns."""
     found = localization_metrics([image.at(columns) for image in images], at)
     classes = np.array([index for _, index in samples])
-    of_class = {
+    of_class: dict[str, float | None] = {
         dataset.classes[index + 1]: float(found.hits[classes == index].mean()) for index in np.unique(classes)
     }
     pixels = [image.pixels for image in images if image.pixels is not None]

@@ -61,7 +61,7 @@ def test_the_crop_moves_soft_masks_with_the_image_and_pads_with_black() -> None:
     image = np.full((40, 24, 3), 200, np.uint8)
     masks = np.zeros((2, 40, 24), np.float16)
     masks[1, :, :12], masks[0, :, 12:] = 1, 1  # foreground on the left
-    label = {"keys": np.array([2]), "low": masks, "high": masks}
+    label: Any = {"keys": np.array([2]), "low": masks, "high": masks}
     transform = AffinityCrop(crop=32)
     for seed in range(8):
         rng = np.random.default_rng(seed)

@@ -10,10 +10,11 @@ from mmseg.structures import SegDataSample
 
 from harness.errors import InputError
 from harness.registry import REFINERS
-from methods.irn import IRLabel, IRNet, IRNRandomWalk, losses
+from methods.irn import IRLabel, IRNet, IRNRandomWalk
 from methods.irn.convert import RENAMES, convert_authors
 from methods.irn.losses import irnet_losses
 from methods.irn.refine import combine, confident_label, edge_map, padded_size, semantic_label
+from methods.modules import pair_losses
 
 BACKBONE = {"type": "StageResNet", "depth": 18, "base_channels": 16}
 NO_KEYS = np.zeros(0, dtype=np.int64)
@@ -69,15 +70,17 @@ def test_loss_over_two_devices_equals_the_loss_over_the_whole_batch(monkeypatch:
     whole = irnet_losses(edge, displacement, label, radius=4, num_classes=9)
 
     counts: list[float] = []
-    monkeypatch.setattr(losses, "all_reduce", lambda count: counts.append(count.item()))
+    monkeypatch.setattr(pair_losses, "all_reduce", lambda count: counts.append(count.item()))
     for part in (slice(0, 2), slice(2, 4)):
         irnet_losses(edge[part], displacement[part], label[part], radius=4, num_classes=9)
     summed = [first + second for first, second in zip(counts[:5], counts[5:])]
-    monkeypatch.setattr(losses, "get_world_size", lambda: 2)
+    monkeypatch.setattr(pair_losses, "get_world_size", lambda: 2)
     parts = []
     for part in (slice(0, 2), slice(2, 4)):
         pending = iter(summed)
-        monkeypatch.setattr(losses, "all_reduce", lambda count, pending=pending: count.fill_(next(pending)))
+        monkeypatch.setattr(
+            pair_losses, "all_reduce", lambda count, pending=pending: count.fill_(next(pending))
+        )
         parts.append(irnet_losses(edge[part], displacement[part], label[part], radius=4, num_classes=9))
     torch.testing.assert_close((parts[0].total + parts[1].total) / 2, whole.total)
 
