@@ -1,6 +1,7 @@
 """MCC's training step with and without the passes that it saves, in one run, and what each of them computes.
 
-On a GPU a step has the paper's network, crop and batch of 4. On a CPU it has one image, and one round.
+On a GPU a step has the paper's network, crop and batch of 4. On a CPU the transformer is a quarter as wide,
+and a step has one image.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 import pytest
 import torch
@@ -23,14 +25,17 @@ GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 BATCH, ROUNDS = (4, 20) if GPU else (1, 1)
 CROP = 448
+NETWORK: dict[str, Any] = {"backbone": {}}
+if not GPU:
+    NETWORK = {"backbone": {"embed_dim": 192, "num_heads": 3}, "decoder": {"channels": 128}}
 SAME = 1e-4  # relative difference of a loss up to which numbers count as the same
 FORMS: dict[str, type[MCC]] = {"straightforward": StraightforwardMCC, "visible tokens, shared passes": MCC}
 
 
 def network(form: str) -> MCC:
-    """The network of methods/mcc/voc.py after the decoder's warm-up, with random weights."""
+    """A network of methods/mcc/voc.py after the decoder's warm-up, with random weights."""
     torch.manual_seed(0)
-    model = FORMS[form](20, {}, phases={"contrast": 0, "seg": 0}, images_per_process=1)
+    model = FORMS[form](20, **NETWORK, phases={"contrast": 0, "seg": 0}, images_per_process=1)
     return model.to(DEVICE).train()
 
 

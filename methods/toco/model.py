@@ -240,7 +240,7 @@ class ToCo(TokenNetwork):
         everything = torch.cat([views, local])
         student = self.projector(everything.flatten(0, 1)).unflatten(0, everything.shape[:2])
         with torch.no_grad():
-            teacher = self.teacher(views.flatten(0, 1)).unflatten(0, views.shape[:2])
+            teacher = self.teacher(views.detach().flatten(0, 1)).unflatten(0, views.shape[:2])
         return student, teacher
 
     def pseudo_labels(self, batch: Batch, maps: Tensor, iteration: int) -> Tensor:
