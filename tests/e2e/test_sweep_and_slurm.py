@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from torch import Tensor
 
 from harness.executors.slurm import SlurmLauncher, SlurmOptions, queued
-from harness.record import read_records
+from harness.record import RunRecord, read_records
+from harness.report import Report
 from harness.sweep import Sweep
 from harness.sweep_view import SweepView
-from tests.command import Command
-from tests.e2e.work_folder import artifact, in_the_middle, last_record, metrics, until
+from tests.command import Command, Outcome
+from tests.e2e.work_folder import in_the_middle, until
 from tests.tiny_stages import same, weights_of
 from tests.unit.test_many_runs import probe
 
@@ -52,27 +54,40 @@ def requeue(job_id: str) -> None:
     subprocess.run(["scontrol", "update", f"jobid={job_id}", "starttime=now"], check=True)
 
 
-def test_a_sweep_ends_with_the_leaderboard_of_its_runs(
-    command: Command, shapes_root: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def swept(
+    command: Command, shapes_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Outcome]:
+    """The work folder of a sweep over two seeds, and what it printed."""
+    work = tmp_path_factory.mktemp("swept") / "work"
     outcome = command(
         *("sweep", "--methods", "cam", "--datasets", "shapes", "--seeds", "0,1", "--jobs", "2"),
-        *("--data", f"shapes={shapes_root}", "--work-dir", tmp_path / "work"),
-        *("--executor", "local", "--smoke", "--limit", "4"),
+        *("--data", f"shapes={shapes_root}", "--work-dir", work, "--executor", "local", *SHORT),
     )
     assert outcome.status == 0, outcome
+    return work, outcome
+
+
+def record_of(work: Path, seed: int) -> RunRecord:
+    (record,) = (record for record in read_records(work, pytest.fail) if record.seed == seed)
+    return record
+
+
+def training_of(work: Path, seed: int) -> tuple[dict[str, Tensor], Report]:
+    """The weights that a run's training made, and its report."""
+    (stage,) = (stage for stage in record_of(work, seed).stages if stage.name == "cam")
+    assert stage.report is not None
+    return weights_of(work / stage.artifact), stage.report
+
+
+def test_a_sweep_ends_with_the_leaderboard_of_its_runs(swept: tuple[Path, Outcome]) -> None:
+    work, outcome = swept
     assert "cam shapes seed 1: done" in outcome.output
     assert "2 of 2 runs done, 0:00 to go" in outcome.output
-    table = outcome.output[outcome.output.index("mIoU (%) on shapes") :]
-    assert "smoke" in table
-    records = read_records(tmp_path / "work", pytest.fail)
-    assert [(record.state, record.limit) for record in records] == [("done", 4)] * 2
-    assert {record.seed for record in records} == {0, 1}
-    assert {f"seed {record.seed}" for record in records} <= {
-        row.split("│")[1].strip().removeprefix("cam shapes ")
-        for row in outcome.output.splitlines()
-        if row.startswith("│ cam")
-    }
+    assert "limit 6" in outcome.output[outcome.output.index("mIoU (%) on shapes") :]
+    records = [record_of(work, seed) for seed in (0, 1)]
+    assert [(record.state, record.limit) for record in records] == [("done", 6)] * 2
+    assert not same(training_of(work, 0)[0], training_of(work, 1)[0])
 
 
 @pytest.mark.usefixtures("cluster")
@@ -109,25 +124,21 @@ def test_cancelled_runs_end_and_leave_the_queue(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_a_pre_empted_run_ends_as_an_undisturbed_one(
-    command: Command, shapes_root: Path, tmp_path: Path
+    command: Command, shapes_root: Path, swept: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
-    method = ("run", "--method", "cam", "--dataset", "shapes", "--data-root", shapes_root)
-    whole, disturbed = tmp_path / "whole", tmp_path / "disturbed"
-    assert command(*method, "--work-dir", whole, "--executor", "local", *SHORT).status == 0
+    work = tmp_path / "work"
+    arguments = ("run", "--method", "cam", "--dataset", "shapes", "--data-root", shapes_root)
     options = ("--executor", "slurm", "--container", "none", "--time", "10", *SHORT)
-    with command.started(*method, "--work-dir", disturbed, *options) as harness:
-        until(lambda: in_the_middle(disturbed, "cam"), "the training to be at work")
-        (submitted,) = (path.name for path in disturbed.glob("slurm/*/*_submitted.pkl"))
+    with command.started(*arguments, "--work-dir", work, *options) as harness:
+        until(lambda: in_the_middle(work, "cam"), "the training to be at work")
+        (submitted,) = (path.name for path in work.glob("slurm/*/*_submitted.pkl"))
         requeue(submitted.split("_")[0])
-        output, _ = harness.communicate(timeout=300)
+        output, _ = harness.communicate(timeout=600)
     assert harness.returncode == 0, output
-    record = last_record(disturbed)
-    assert record.state == "done"
-    assert len(list((disturbed / "runs").iterdir())) == 1  # the same run, not another one
-    (training,) = (stage.report for stage in record.stages if stage.name == "cam")
-    assert training is not None
-    assert training.resumed_at > 0
-    folders = [found.folder for work in (whole, disturbed) if (found := artifact(work, "cam"))]
-    assert same(weights_of(folders[0]), weights_of(folders[1]))
-    assert metrics(disturbed) == metrics(whole)
     assert "mIoU (%) on shapes" in output
+    record = record_of(work, seed=0)  # the same run goes on, not another one
+    assert record.state == "done"
+    weights, report = training_of(work, seed=0)
+    assert report.resumed_at > 0
+    assert same(weights, training_of(swept[0], seed=0)[0])
+    assert record.metrics == record_of(swept[0], seed=0).metrics
