@@ -168,7 +168,7 @@ class ClassTokenViT(nn.Module):
         """
         width, side = self.out_channels, math.isqrt(self.pos_embed.shape[1] - self.num_tokens)
         for block in self.blocks:
-            query, key, _ = block.attn.qkv.weight.chunk(3)
+            query, key, _ = cast(Attention, block.attn).qkv.weight.chunk(3)
             nn.init.orthogonal_(query)
             key.copy_(query)
         places = torch.arange(side)[:, None] * 10.0 ** (-torch.arange(width // 4) / (width // 4))
