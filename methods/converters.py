@@ -15,8 +15,8 @@ from methods.modules import affinitynet, deeplab_aspp, deeplabv2, resnet, resnet
 from methods.ppc import model as ppc
 from methods.rtc import model as rtc
 from methods.seam import model as seam
-from methods.toco import network as toco
 from methods.semples import convert as semples
+from methods.toco import network as toco
 from methods.vwe import checkpoint as vwe
 from methods.weaktr import model as weaktr
 
