@@ -33,6 +33,7 @@ stages = dict(
         validation=dict(images=1250),
     ),
     cam_scores=dict(split="train", inference=dict(scales=(1.0, 0.8, 1.2))),
+    seeds=dict(threshold=0.42),
     pseudo=dict(
         split="train",
         refiner=dict(background=0.42, crf=dict(gaussian_sxy=3, bilateral_sxy=50, bilateral_compat=10)),
