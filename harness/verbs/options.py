@@ -28,6 +28,10 @@ LogTo = Annotated[
     list[str] | None,
     typer.Option("--log-to", metavar="TOOL", help="Log trainings to mlflow or wandb too; repeatable."),
 ]
+Memory = Annotated[
+    float | None,
+    typer.Option(min=0.01, help="Memory of a stage's container in GiB; 90 % of the machine's unless set."),
+]
 Timeout = Annotated[float, typer.Option(min=1, help="Time limit of a stage in seconds.")]
 Processes = Annotated[
     int | None,

@@ -44,6 +44,7 @@ def run(
     smoke: options.Smoke = False,
     log_to: options.LogTo = None,
     timeout: options.Timeout = 7 * 86400,
+    memory: options.Memory = None,
     from_: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="Do this stage and all after it again.")
     ] = None,
@@ -97,6 +98,7 @@ def run(
         log_to=log_to or [],
         overrides=[parse_override(text) for text in set_ or []],
         timeout=timeout,
+        memory=memory,
         start=from_,
         only=only,
         force=force,

@@ -54,6 +54,7 @@ def sweep(
     smoke: options.Smoke = False,
     log_to: options.LogTo = None,
     timeout: options.Timeout = 7 * 86400,
+    memory: options.Memory = None,
     partition: options.Partition = None,
     time: options.Time = None,
     constraint: options.Constraint = None,
