@@ -32,7 +32,7 @@ def _arguments(component: Any) -> set[str]:
     for level in inspect.getmro(component):
         if "__init__" not in vars(level):
             continue
-        _, *parameters = inspect.signature(level.__init__).parameters.values()
+        _, *parameters = inspect.signature(vars(level)["__init__"]).parameters.values()
         names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break

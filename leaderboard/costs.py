@@ -66,7 +66,7 @@ def costs_of(records: Sequence[RunRecord]) -> Costs:
 
 
 def stage_gpus(report: Report) -> int:
-    """GPUs that a stage had; of an older report, or a foreign one, its counters tell whether there was one."""
+    """GPUs that a stage had; of an older or foreign report, its counters tell whether there was one."""
     measured = report.measurements
     if measured.gpus is not None:
         return measured.gpus

@@ -89,7 +89,8 @@ class TrainStream(TorchDataset[dict[str, Any]]):
         soft = labels == "soft_masks"
         if soft != getattr(transform, "soft", False):
             raise InputError(
-                f"transform '{type(transform).__name__}' makes its label of {'masks' if soft else 'soft masks'}, "
+                f"transform '{type(transform).__name__}' makes its label of "
+                f"{'masks' if soft else 'soft masks'}, "
                 f"which the stage 'labels' does not make: name another one"
             )
         self._dataset = dataset

@@ -89,7 +89,7 @@ def pair_transition(affinity: Tensor, size: tuple[int, int], radius: int, beta: 
     """The transition of given affinities, as AffinityNet has them (rtc spec section 8.3).
 
     Args:
-        affinity: (pairs, rows, columns) of the sources whose pairs all lie on the map (`SearchGeometry.grid`);
+        affinity: (pairs, rows, columns) of sources whose pairs all lie on the map (`SearchGeometry.grid`);
             no other pair is joined.
         size: (h, w) of the map.
         radius: search radius of the pairs.

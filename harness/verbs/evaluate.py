@@ -171,7 +171,7 @@ def _parse_sweep(text: str) -> Sweep:
 
     try:
         start, stop, step = (float(part) for part in text.split(":"))
-        return Sweep(start=start, stop=stop, step=step)
+        return Sweep(start=start, stop=stop, step=step, stop_at_drop=False)
     except (ValueError, ValidationError):
         raise InputError(
             f"--sweep {text} is no START:STOP:STEP with a positive step, such as 0.01:0.6:0.01: correct it"

@@ -188,7 +188,7 @@ def test_datasets_are_opened_where_they_are_said_to_be(tmp_path: Path, shapes_ro
     assert findings["data (voc)"].mend == f"harness data prepare voc --root {tmp_path}"
     assert findings["data (voc)"].state == "problem"
     assert findings["data (coco)"].state == "absent"
-    with pytest.raises(InputError, match="no dataset 'vod' .did you mean 'voc'"):
+    with pytest.raises(InputError, match=r"no dataset 'vod' \(did you mean 'voc'"):
         list(material.check_datasets({"vod": tmp_path}))
 
 

@@ -1,5 +1,5 @@
-# FMA-WSSS's second stage on VOC 2012: Mask2Former on Swin-L. Its configs are not public; these are the settings
-# of mmsegmentation's recipe for ADE20K, with crops of 512, batches of 4 and 80,000 iterations.
+# FMA-WSSS's second stage on VOC 2012: Mask2Former on Swin-L. Its configs are not public; these settings are
+# those of mmsegmentation's recipe for ADE20K, with crops of 512, batches of 4 and 80,000 iterations.
 
 mask2former = dict(type="Mask2Former", num_classes=21)
 
