@@ -6,7 +6,6 @@ space", NeurIPS 2020); it draws from global states, which the sample's generator
 
 from __future__ import annotations
 
-from typing import Any
 
 import numpy as np
 from mmseg.registry import TRANSFORMS
@@ -46,7 +45,7 @@ class AugmentedCrop:
         crop: side of the sample in pixels.
         rand_augment: timm's description of a policy; None for none.
         erasing: probability of random erasing.
-        **box: further arguments of `RandomResizedCrop`.
+        area: share of the image that a crop has, from and to.
     """
 
     def __init__(
@@ -54,9 +53,9 @@ class AugmentedCrop:
         crop: int = 224,
         rand_augment: str | None = "rand-m9-mstd0.5-inc1",
         erasing: float = 0.25,
-        **box: Any,
+        area: tuple[float, float] = (0.08, 1.0),
     ) -> None:
-        self.cut, self.erasing = RandomResizedCrop(crop=crop, **box), erasing
+        self.cut, self.erasing = RandomResizedCrop(crop=crop, area=area), erasing
         hparams = {"translate_const": int(0.45 * crop), "img_mean": FILL}
         hparams["interpolation"] = self.cut.resample
         self.augment = rand_augment_transform(rand_augment, hparams) if rand_augment else None
