@@ -6,7 +6,6 @@ space", NeurIPS 2020); it draws from global states, which the sample's generator
 
 from __future__ import annotations
 
-
 import numpy as np
 from mmseg.registry import TRANSFORMS
 from PIL import Image
