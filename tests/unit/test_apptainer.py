@@ -17,7 +17,7 @@ from harness.executors.apptainer import ApptainerExecutor, image_file
 from tests.unit.test_executors import make_job
 
 # Notes its arguments and the variables that are for the container; answers what is asked of an image.
-FAKE = """#!{python}
+FAKE = """
 import json, os, sys
 if "-c" in sys.argv:
     print(json.dumps(dict(executor="local", identity="", image=None, image_id=None, image_digest=None,
@@ -37,7 +37,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "apptainer"
-    program.write_text(FAKE.format(python=sys.executable, folder=str(tmp_path)))
+    script = folder / "apptainer.py"
+    script.write_text(FAKE.format(folder=str(tmp_path)))
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')  # paths may have spaces
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     image = tmp_path / "cache" / "apptainer" / "wsss-harness_vwe_0123.sif"

@@ -75,7 +75,7 @@ def test_hsc_goes_on_after_its_rate_has_decayed():
     [
         ("hsc", None, 0.22, {"type": "CAMThreshold", "background": 0.22}),
         ("eps", None, 0.20, {"type": "CAMThreshold", "background": 0.20}),
-        ("seam", None, 0.26, {"type": "CAMAlphaCRF", "alpha": 4}),
+        ("seam", None, 0.26, {"type": "AffinityRandomWalk", "beta": 8, "exp_times": 6, "alpha": 6}),
         ("hsc", "crf", 0.22, {"type": "CAMAlphaCRF", "alpha": 7}),
     ],
 )
