@@ -250,7 +250,7 @@ def submit(runs: Sequence[SweepRun], options: SlurmOptions, folder: Path) -> lis
     """
     import submitit
 
-    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_RESTARTS, python=sys.executable)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_RESTARTS)
     executor.update_parameters(
         job_name="wsss-harness",
         time=options.time,
