@@ -53,7 +53,13 @@ class Engine:
         }
         (self.folder / "pid").unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
-            command = ["dockerd", *(f"--{name}={value}" for name, value in options.items())]
+            # In a network of its own: an engine without a bridge removes that of the others.
+            command = [
+                "unshare",
+                "--net",
+                "dockerd",
+                *(f"--{name}={value}" for name, value in options.items()),
+            ]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + _PATIENCE
         while True:
