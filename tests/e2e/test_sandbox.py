@@ -129,12 +129,11 @@ def test_the_network_cannot_be_reached(
 
 
 def test_folders_of_other_runs_are_not_there(attack: Attack, tmp_path: Path) -> None:
-    other = tmp_path / "work" / "artifacts" / "other" / "files"
-    other.mkdir(parents=True)
-    (other / "model.pth").write_text("secret weights")
-    run = attack(
-        f"cat '{other}/model.pth' '{tmp_path}/work/runs/'*/record.json; ls '{other.parents[1]}'; exit 5"
-    )
+    runs, artifacts = (tmp_path / "work" / name for name in ("runs", "artifacts"))
+    weights = artifacts / "other" / "files" / "model.pth"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("secret weights")
+    run = attack(f"cat '{weights}' '{runs}/'*/record.json; ls '{artifacts}'; exit 5")
     log = log_of(tmp_path)
     assert "secret" not in log
     assert "run_id" not in log

@@ -137,25 +137,10 @@ def read_only(whole: Whole, stage: str, folder: Path, rng: random.Random, disk: 
     """The disk becomes read-only while the stage runs, and writable again."""
     place = fresh(disk / stage)
     place.mkdir()
-
-    def change() -> None:
-        subprocess.Popen(
-            [
-                "sh",
-                "-c",
-                f"sleep {moment(whole.seconds[stage], rng):.3f}; mount -o remount,ro,size=64m {disk}",
-            ]
-        )
-
-    status = whole.attempt(stage, place, change=change)
-    time.sleep(0.1)
-    for _ in range(100):
-        if (
-            subprocess.run(["mount", "-o", "remount,rw,size=64m", str(disk)], capture_output=True).returncode
-            == 0
-        ):
-            break
-        time.sleep(0.05)
+    script = f"sleep {moment(whole.seconds[stage], rng):.3f}; mount -o remount,ro {disk}"
+    with subprocess.Popen(["sh", "-c", script], stderr=subprocess.DEVNULL):  # waits for its end, too
+        status = whole.attempt(stage, place)
+    _make_writable(disk)
     hit = status != 0
     artifact = Artifact(place)
     if artifact.complete and (problem := artifact.problem()):
@@ -175,6 +160,20 @@ def _emptied(disk: Path) -> Path:
 
 def _remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True, capture_output=True)
+
+
+def _make_writable(disk: Path) -> None:
+    """Mount it for writing again; right after the other change that may not take effect at once."""
+    for _ in range(100):
+        _remount(disk, "rw")
+        try:
+            (disk / "probe").touch()
+            (disk / "probe").unlink()
+        except OSError:
+            time.sleep(0.05)
+            continue
+        return
+    raise AssertionError(f"{disk} stays read-only")
 
 
 def _end_of_log(log: Path) -> str:
