@@ -9,7 +9,7 @@ from torch import Tensor
 from harness.data.palette import IGNORE
 from harness.ops.pixel_adaptive import PixelAdaptive
 from methods.modules.equivariance import max_norm, resize
-from methods.toco.labels import Thresholds, refined_labels, stored_image
+from methods.modules.refined_labels import Thresholds, refined_labels, stored_image
 
 
 @torch.no_grad()

@@ -28,13 +28,13 @@ from methods.modules.prototypes import (
     prototypes,
     pseudo_labels,
 )
+from methods.modules.refined_labels import Thresholds
 from methods.modules.resnet38 import ResNet38
 from methods.modules.whole_batch import whole_batch
 from methods.rtc.compensator import class_relation, compensate, structure_loss
 from methods.rtc.labels import balanced_cross_entropy, pseudo_masks
 from methods.rtc.network import CrossRepresentation, SegmentationBranch, View, convolution
 from methods.seam.model import BACKGROUND, view_classification, view_equivariance
-from methods.toco.labels import Thresholds
 
 CONTRAST_WEIGHT = 0.1  # of each contrastive term in the total loss
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.toco.labels import resize
+from methods.modules.refined_labels import resize
 
 EPS = 1e-5
 RawMaps = Callable[[Tensor], Tensor]

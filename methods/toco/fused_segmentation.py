@@ -14,7 +14,7 @@ from harness.data.pixels import normalise
 from harness.ops.crf import CRFParameters, Image, crf_from_probabilities
 from harness.ops.crf_refiner import Mask
 from harness.registry import REFINERS
-from methods.toco.labels import resize
+from methods.modules.refined_labels import resize
 
 Rule = Literal["sum", "max"]
 _JOIN: dict[Rule, Callable[[Tensor, Tensor], Tensor]] = {"sum": torch.add, "max": torch.maximum}

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.data.pixels import normalise
 from harness.inference import Image, Scores
 from harness.registry import INFERENCES
-from methods.toco.labels import resize
+from methods.modules.refined_labels import resize
 from methods.toco.network import TokenNetwork
 
 MAPS = ("cam", "aux_cam")  # of the last and of the auxiliary block

@@ -14,17 +14,11 @@ from torch import Tensor
 
 from harness.ops.dense_energy import Gradient, Kernel, dense_energy_loss
 from harness.ops.pixel_adaptive import PixelAdaptive
+from methods.modules.refined_labels import Thresholds, refined_labels, resize, stored_image
 from methods.modules.vit import Tokens
 from methods.toco import crops
 from methods.toco.heads import follow
-from methods.toco.labels import (
-    Thresholds,
-    affinity_labels,
-    interest,
-    refined_labels,
-    resize,
-    stored_image,
-)
+from methods.toco.labels import affinity_labels, interest
 from methods.toco.losses import affinity_loss, balanced_cross_entropy, pair_labels, token_contrast
 from methods.toco.network import Batch, TokenNetwork, gather
 

@@ -12,9 +12,10 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 
 from harness.ops.pixel_adaptive import PixelAdaptive
+from methods.modules.refined_labels import Thresholds, refined_labels
 from methods.toco import crops
 from methods.toco.heads import Projector, follow
-from methods.toco.labels import Thresholds, affinity_labels, interest, refined_labels, seed_labels
+from methods.toco.labels import affinity_labels, interest, seed_labels
 from methods.toco.losses import affinity_loss, balanced_cross_entropy, pair_labels, token_contrast
 from methods.toco.model import ToCo
 from methods.toco.network import HEADS, WEIGHT_NORM, Batch, convert_authors

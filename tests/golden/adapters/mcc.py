@@ -11,10 +11,10 @@ from torch import Tensor
 from harness.prediction_source import winning_class
 from harness.stages.examples import cam_prediction
 from methods.mcc.model import MCC
+from methods.modules.refined_labels import resize
 from methods.modules.vit import ViT
 from methods.toco.fused_segmentation import fused_logits
 from methods.toco.heads import follow
-from methods.toco.labels import resize
 from methods.toco.model import ToCo
 from methods.toco.network import convert_authors
 from tests.golden.case import Case, adapter

@@ -11,7 +11,7 @@ from PIL import Image
 from harness.data.colours import ColourJitter
 from harness.data.geometry import CutResize, Offsets
 from harness.data.pixels import normalise, resize
-from methods.toco.labels import stored_image
+from methods.modules.refined_labels import stored_image
 from methods.toco.views import blur, grey, rescale_crop, solarise, stepwise
 from tests.golden.case import Case, adapter
 

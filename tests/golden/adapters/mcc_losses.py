@@ -15,8 +15,9 @@ from harness.ops.pixel_adaptive import PixelAdaptive
 from harness.stages.examples import cam_prediction
 from methods.mcc.masks import draw_masks, enlarge
 from methods.mcc.masks import positives as positive_masks
+from methods.modules.refined_labels import Thresholds, refined_labels, resize
 from methods.toco import crops
-from methods.toco.labels import Thresholds, interest, refined_labels, resize, seed_labels
+from methods.toco.labels import interest, seed_labels
 from methods.toco.losses import affinity_loss, balanced_cross_entropy, pair_labels, token_contrast
 from tests.golden.case import Case, adapter
 

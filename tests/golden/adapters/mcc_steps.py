@@ -16,8 +16,9 @@ from harness.config import find_config, load_config
 from harness.schema import TrainStage
 from methods.mcc.masks import enlarge
 from methods.mcc.model import MCC
+from methods.modules.refined_labels import resize
 from methods.toco.heads import follow
-from methods.toco.labels import affinity_labels, resize
+from methods.toco.labels import affinity_labels
 from methods.toco.network import Batch
 from methods.toco.schedule import WarmupPolyLR
 from tests.golden.adapters.mcc import network_of

@@ -20,12 +20,12 @@ from methods.modules.equivariance import (
     with_background_complement,
 )
 from methods.modules.prototypes import normalised_cam, pseudo_labels
+from methods.modules.refined_labels import Thresholds, refined_labels
 from methods.modules.resnet38 import Stages
 from methods.rtc.compensator import structure_loss
 from methods.rtc.labels import balanced_cross_entropy, pseudo_masks
 from methods.rtc.model import RTC, View, convert_authors
 from methods.seam.model import BACKGROUND, view_classification
-from methods.toco.labels import Thresholds, refined_labels
 from tests.golden.adapters.hsc import on_meta, with_gradients
 from tests.golden.case import Case, adapter
 
