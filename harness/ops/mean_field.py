@@ -42,9 +42,20 @@ class Pairwise:
 
     def messages(self, marginals: Tensor) -> Tensor:
         """What the pixels tell each other: (N, K) marginals to (N, K)."""
-        total = self.kernels[0].apply(marginals)
-        for kernel in self.kernels[1:]:
-            total += kernel.apply(marginals)
+        return self.add_messages(torch.zeros_like(marginals), marginals)
+
+    def add_messages(self, total: Tensor, marginals: Tensor) -> Tensor:
+        """Add the messages of (N, K) marginals to `total` (N, K), which is returned.
+
+        Args:
+            total: changed in place.
+            marginals: not the same tensor.
+        """
+        largest = max(self.kernels, key=lambda kernel: kernel.vertices)
+        for part in largest.parts(marginals.shape[1]):
+            values = marginals[:, part].contiguous()
+            for kernel in self.kernels:
+                total[:, part] += kernel.apply_part(values)
         return total
 
 
@@ -135,17 +146,31 @@ def mean_field(unary: Tensor, terms: Pairwise, iterations: int) -> Field:
         lost = torch.ones(len(unary), dtype=torch.bool, device=unary.device)
         lost[kept] = False
         others = (-unary[lost]).flatten(1).logsumexp(0)
-    marginals, log_total = _normalise(negative, others)
+    scores = negative.clone()
+    marginals, log_total = _normalise(scores, others)
     for _ in range(iterations):
-        marginals, log_total = _normalise(terms.messages(marginals).add_(negative), others)
+        scores = terms.add_messages(scores.copy_(negative), marginals)
+        marginals, log_total = _normalise(scores, others, out=marginals)
     return Field(unary, kept, marginals, log_total)
 
 
-def _normalise(scores: Tensor, others: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Softmax of scores (N, k) over k and other labels, whose logsumexp is (N,); and the logsumexp of all."""
+def _normalise(
+    scores: Tensor, others: Tensor | None, out: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Softmax over labels, some of which stay as they are.
+
+    Args:
+        scores: (N, k).
+        others: (N,) logsumexp of the other labels.
+        out: for the softmax.
+
+    Returns:
+        (N, k), and the logsumexp (N,) of all labels if there are others.
+    """
+    out = torch.empty_like(scores) if out is None else out
     if others is None and scores.shape[1] >= _WIDE:
-        return scores.softmax(1), None
+        return torch.softmax(scores, 1, out=out), None
     log_total = scores.logsumexp(1)
     if others is not None:
         log_total = torch.logaddexp(log_total, others)
-    return (scores - log_total[:, None]).exp_(), log_total
+    return torch.sub(scores, log_total[:, None], out=out).exp_(), log_total

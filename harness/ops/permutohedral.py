@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +27,10 @@ from harness.ops.sparse_rows import SparseRows
 
 _MAX_KEY = 2**62
 _COLUMNS = 32
-"""Values that go through together: more no longer fit a cache, and memory for 81 labels stays bounded."""
+_FIELD_BYTES = 24 * 2**20
+"""Bounds of the values that go through together, so that memory for 81 labels is bounded. On a CPU, blocks of
+32 MiB and more are fetched from the system at every step, which takes longer than the filter
+(benchmarks/results/two-cpu-cores.md)."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,25 @@ class PermutohedralLattice:
 
     def apply(self, values: Tensor, transpose: bool = False) -> Tensor:
         """`filter` without a gradient, or the product of the transpose, whose axes go backwards."""
-        parts = [self._apply(part.contiguous(), transpose) for part in values.split(_COLUMNS, dim=1)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        parts = self.parts(values.shape[1], values.element_size())
+        if len(parts) == 1:
+            return self.apply_part(values.contiguous(), transpose)
+        result = torch.empty_like(values)
+        for part in parts:
+            result[:, part] = self.apply_part(values[:, part].contiguous(), transpose)
+        return result
 
-    def _apply(self, values: Tensor, transpose: bool) -> Tensor:
+    def parts(self, columns: int, item_bytes: int = 4) -> list[slice]:
+        """Ranges of `columns` values that go through together, about equally wide."""
+        room = _COLUMNS
+        if self.slice.values.device.type == "cpu":
+            room = min(room, max(_FIELD_BYTES // (item_bytes * self.vertices), 1))
+        count = max(-(-columns // room), 1)
+        bounds = [columns * part // count for part in range(count + 1)]
+        return [slice(*ends) for ends in pairwise(bounds)]
+
+    def apply_part(self, values: Tensor, transpose: bool = False) -> Tensor:
+        """`apply` on contiguous values of one of the `parts`."""
         field = self.splat @ values
         for blur in reversed(self.blurs) if transpose else self.blurs:
             field = blur @ field
@@ -217,16 +236,16 @@ def _numbered(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _blur(keys: Tensor, step: int, dtype: torch.dtype) -> SparseRows:
     """Blur along an axis: a vertex, and half of its two neighbours where they exist (step 6)."""
     count = len(keys)
-    position = torch.searchsorted(keys, keys + step).clamp_(max=count - 1)
-    exists = keys[position] == keys + step
-    own = torch.arange(count, device=keys.device)
+    wanted = keys + step
+    above = torch.searchsorted(keys, wanted, out_int32=True).clamp_(max=count - 1)
+    lower = (keys.index_select(0, above) == wanted).nonzero().squeeze(1)
+    upper = above[lower]
     # A neighbour that does not exist is the vertex itself with weight 0, so that all rows are equally long.
-    above = torch.where(exists, position, own)
-    below = torch.arange(count + 1, device=keys.device)
-    below = below.scatter_(0, torch.where(exists, position, count), own)[:count]
-    indices = torch.stack([below, own, above], dim=1)
-    values = (indices != own[:, None]).to(dtype).mul_(0.5)
+    indices = torch.arange(count, device=keys.device, dtype=torch.int32).unsqueeze(1).repeat(1, 3)
+    values = torch.zeros(count, 3, device=keys.device, dtype=dtype)
     values[:, 1] = 1
+    indices[lower, 2], values[lower, 2] = upper, 0.5
+    indices[upper, 0], values[upper, 0] = lower.int(), 0.5
     return SparseRows.regular(indices, values, columns=count)
 
 

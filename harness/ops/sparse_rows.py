@@ -33,7 +33,7 @@ class SparseRows:
     def regular(cls, indices: Tensor, values: Tensor, columns: int) -> SparseRows:
         """The matrix whose rows all have L entries: indices and values (rows, L)."""
         rows, length = indices.shape
-        starts = torch.arange(rows + 1, device=indices.device, dtype=torch.int32) * length
+        starts = torch.arange(0, rows * length + 1, length, device=indices.device, dtype=torch.int32)
         return cls(starts, indices.reshape(-1).int(), values.reshape(-1), columns)
 
     @property
