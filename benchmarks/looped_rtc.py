@@ -1,7 +1,7 @@
 """Prototypes, compensation and contrasts of RTC and PPC as their specification words them: in loops.
 
-Source: spec `rtc`, sections 5.5, 5.6 and 8.2. Class by class, as the releases do it; the pixels of a contrast
-within a view are drawn class by class, too.
+Source: spec `rtc`, sections 5.5, 5.6 and 8.2. Class by class, as the releases do it; what is the same for all
+classes is computed once. The pixels of a contrast within a view are drawn class by class, too.
 """
 
 from __future__ import annotations
@@ -18,11 +18,6 @@ def rows(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
-def best(values: Tensor, count: int) -> Tensor:
-    """Positions of the largest values; of equal ones the first."""
-    return torch.argsort(values, descending=True, stable=True)[:count]
-
-
 def prototypes_and_compensation(cam: Tensor, features: Tensor, present: Tensor) -> Pair:
     """Prototypes (K, D) and compensated CAM (n, K, h, w) of a view, class by class.
 
@@ -32,22 +27,24 @@ def prototypes_and_compensation(cam: Tensor, features: Tensor, present: Tensor) 
         present: (K,) bool.
     """
     vectors, count = rows(features.detach()), cam.shape[2] * cam.shape[3] // 8
+    unit = F.normalize(vectors)
     table, compensated = [], cam.clone()
     for c in range(cam.shape[1]):
         values = cam[:, c].flatten()
-        chosen = best(values, count)
+        # The background's values are all equal, and the first of them are taken.
+        chosen = values.topk(count).indices if c else torch.arange(count, device=values.device)
         weights = values[chosen]
         mean = (weights[:, None] * vectors[chosen]).sum(0) / weights.sum()
         table.append(F.normalize(mean[None])[0])
         if present[c]:
-            attention = (F.normalize(vectors) @ F.normalize(vectors[chosen]).T).softmax(1)
+            attention = (unit @ unit[chosen].T).softmax(1)
             compensated[:, c] += (attention @ weights).view(cam[:, c].shape)
     return torch.stack(table), compensated
 
 
-def information(features: Tensor, labels: Tensor, table: Tensor, temperature: float) -> Tensor:
-    """Mean over all pixels of -log(exp(p * P[l]) / sum of exp(p * P[c])), class by class."""
-    pixels, targets = F.normalize(rows(features)), labels.flatten()
+def information(pixels: Tensor, labels: Tensor, table: Tensor, temperature: float) -> Tensor:
+    """Mean over unit pixels (n * h * w, D) of -log(exp(p * P[l]) / sum of exp(p * P[c])), class by class."""
+    targets = labels.flatten()
     total = pixels.new_zeros(())
     for c in range(len(table)):
         mine = pixels[targets == c]
@@ -68,10 +65,11 @@ def contrasts(
         ((0, labels[1], first), (1, labels[0], second)),
         ((0, labels[0], second), (1, labels[1], first)),
     )
+    unit = tuple(F.normalize(rows(maps)) for maps in features)
     total = features[0].new_zeros(())
     for both in pairs:
         for view, label, table in both:
-            total = total + 0.1 * information(features[view], label, table, temperature) / 2
+            total = total + 0.1 * information(unit[view], label, table, temperature) / 2
     return total, (compensated_first, compensated_second)
 
 

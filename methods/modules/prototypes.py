@@ -30,16 +30,11 @@ class Confident(NamedTuple):
 
     Attributes:
         weights: (K, k) values of the CAM.
-        positions: (K, k) of the pixels, counted over image, row and column.
+        vectors: (K, k, D) features.
     """
 
     weights: Tensor
-    positions: Tensor
-
-
-def flat_pixels(maps: Tensor) -> Tensor:
-    """(n, D, h, w) to (n * S, D), in the order image, row, column."""
-    return maps.permute(0, 2, 3, 1).flatten(0, 2)
+    vectors: Tensor
 
 
 def over_batch(maps: Tensor) -> Tensor:
@@ -75,8 +70,21 @@ def pseudo_labels(cam: Tensor, labels: Tensor) -> Tensor:
     return (cam * labels[:, :, None, None]).argmax(1)
 
 
+def top_positions(scores: Tensor, count: int) -> Tensor:
+    """Positions (..., count) of the largest of (..., M) float32 scores; of equal ones the first.
+
+    What a stable sort gives on any device, without sorting all: a whole number per score orders as the score
+    does and breaks ties by the position, so that top-k has no choice left.
+    """
+    total = scores.shape[-1]
+    bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0, since -0.0 is as large as 0.0
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    keys = ordered * total - torch.arange(total, device=scores.device)
+    return (-keys.topk(count).values) % total
+
+
 def _first(scores: Tensor, labels: Tensor, count: int) -> Tensor:
-    return scores.sort(descending=True, stable=True).indices[:count]
+    return top_positions(scores, count)
 
 
 def _topk(scores: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -105,35 +113,59 @@ ties, which depends on device and library; `first` is the same everywhere, `labe
 
 
 def confident_pixels(
-    cam: Tensor, labels: Tensor, background: BackgroundPixels, content: Tensor | None = None
+    cam: Tensor,
+    labels: Tensor,
+    features: Tensor,
+    background: BackgroundPixels,
+    content: Tensor | None = None,
 ) -> Confident:
     """Choose the best pixels of the batch for every class, an eighth of a map's number.
 
     Args:
         cam: (n, K, h, w) of `normalised_cam`.
         labels: (n, h, w) of `pseudo_labels`.
+        features: (n, D, h, w), what is looked up at these pixels.
         background: one of `BACKGROUND_PIXELS`.
         content: (n, h, w) bool, the pixels that may be chosen; None: all of them.
     """
     count = cam.shape[-2] * cam.shape[-1] // 8
     scores = over_batch(cam)
     ranked = scores if content is None else scores.masked_fill(~content.flatten(), -torch.inf)
-    # Stable, so that ties do not depend on the device.
-    positions = ranked.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    positions = top_positions(ranked, count)
     positions[0] = background(ranked[0], labels.flatten(), count)
-    return Confident(scores.gather(1, positions), positions)
+    size = cam.shape[-2] * cam.shape[-1]
+    # Indexed where they lie: a copy with the channels last would take longer than these few rows.
+    vectors = features.flatten(2).transpose(1, 2)[positions // size, positions % size]
+    return Confident(scores.gather(1, positions), vectors)
 
 
-def prototypes(features: Tensor, confident: Confident) -> Tensor:
-    """(K, D) unit vectors: means of features (n, D, h, w) at the confident pixels, weighted by the CAM."""
-    weights = confident.weights
-    vectors = flat_pixels(features.detach())[confident.positions]
+def prototypes(confident: Confident) -> Tensor:
+    """(K, D) unit vectors: means of the features of the confident pixels, weighted by the CAM."""
+    weights, vectors = confident
     return F.normalize(torch.einsum("ck,ckd->cd", weights, vectors) / weights.sum(1, keepdim=True))
 
 
+def inverse_lengths(flat: Tensor) -> Tensor:
+    """(n, 1, S) of pixels (n, D, S), bounded as in `torch.nn.functional.normalize`."""
+    return flat.square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
+
+
+def cosines(features: Tensor, vectors: Tensor) -> Tensor:
+    """(n, M, S) cosines of all pixels with unit vectors.
+
+    Products are divided by the pixels' lengths, which are much fewer than the values of the features.
+
+    Args:
+        features: (n, D, h, w).
+        vectors: (M, D) or (n, M, D), a set for each image.
+    """
+    flat = features.flatten(2)
+    return (vectors @ flat) * inverse_lengths(flat)
+
+
 def log_probabilities(features: Tensor, tables: Sequence[Tensor], temperature: float) -> list[Tensor]:
-    """Per table of prototypes (K, D), (n * S, K) log-probabilities of all pixels; one product for all."""
-    similarity = F.normalize(flat_pixels(features)) @ torch.cat(list(tables)).T / temperature
+    """Per table of prototypes (K, D), (n, K, S) log-probabilities of all pixels; one product for all."""
+    similarity = cosines(features, torch.cat(list(tables))) / temperature
     return [part.log_softmax(1) for part in similarity.split([len(table) for table in tables], dim=1)]
 
 
@@ -141,11 +173,9 @@ def contrast(log_probability: Tensor, labels: Tensor, content: Tensor | None = N
     """Mean of -log p of the pixels' own prototypes; a scalar.
 
     Args:
-        log_probability: (n * S, K).
+        log_probability: (n, K, S).
         labels: (n, h, w) pseudo labels.
         content: (n, h, w) bool, the pixels that count; None: all of them.
     """
-    targets = labels.flatten()
-    if content is None:
-        return F.nll_loss(log_probability, targets)
-    return F.nll_loss(log_probability, targets.masked_fill(~content.flatten(), -100))
+    targets = labels if content is None else labels.masked_fill(~content, -100)
+    return F.nll_loss(log_probability, targets.flatten(1))

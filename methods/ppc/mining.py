@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from methods.modules.prototypes import flat_pixels
+from methods.modules.prototypes import cosines
 
 EASY = 0.6  # of a class's pixels, ascending by similarity, the others are no candidates for the hard half
 
@@ -84,7 +83,7 @@ def mined_contrast(
         hard: see `semi_hard`.
     """
     targets = labels.flatten()
-    similarity = F.normalize(flat_pixels(features)) @ prototypes.T / temperature
+    similarity = cosines(features, prototypes).transpose(1, 2).flatten(0, 1) / temperature
     own = similarity.detach().gather(1, targets[:, None])[:, 0]
     weights = pixel_weights(own, targets, priority.flatten(), len(prototypes))
     return (weights * semi_hard(similarity, targets, hard)).sum()

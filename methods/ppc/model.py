@@ -123,32 +123,40 @@ class PPC(SEAM):
         """
         parts = [*view_classification(first[:2], labels), *view_classification(second[:2], labels)]
         equivariance = view_equivariance(first[:2], second[:2], labels)
-        guidance = self.guide(first, second, labels)
+        size = second.embedding.shape[-2:]
+        features = (resize(first.embedding, size), second.embedding)
+        guidance = self.guide((first.refined_small, second.refined_small), features, labels)
         return {
             "loss_cls": torch.stack(parts).sum() / 2,
             "loss_er": equivariance.er,
             "loss_ecr": equivariance.ecr,
-            **self.contrasts(first, second, guidance, priority),
+            **self.contrasts(features, guidance, priority),
         }
 
     @torch.no_grad()
-    def guide(self, first: Maps, second: Maps, labels: Tensor) -> Guidance:
-        """Prototypes of all processes' batches, each view's of its own features; arguments as in `losses`."""
-        size = second.refined_small.shape[-2:]
+    def guide(self, refined: Pair, features: Pair, labels: Tensor) -> Guidance:
+        """Prototypes of all processes' batches, each view's of its own features.
+
+        Args:
+            refined: (n, K, h', w') refined CAMs of the views.
+            features: (n, D, h, w) of the views, on the second's grid.
+            labels: (n, K - 1) multi-hot.
+        """
+        size = features[1].shape[-2:]
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], dim=1)
         tables, marked = [], []
-        for view in (first, second):
-            cam = normalised_cam(resize(view.refined_small, size), self.background_score)
+        for maps, of_view in zip(refined, features, strict=True):
+            cam = normalised_cam(resize(maps, size), self.background_score)
             label = pseudo_labels(cam, present)
-            confident = confident_pixels(whole_batch(cam), whole_batch(label), self.background_pixels)
-            tables.append(prototypes(whole_batch(resize(view.embedding, size)), confident))
+            confident = confident_pixels(
+                whole_batch(cam), whole_batch(label), whole_batch(of_view), self.background_pixels
+            )
+            tables.append(prototypes(confident))
             marked.append(label)
         return Guidance((tables[0], tables[1]), (marked[0], marked[1]))
 
-    def contrasts(self, first: Maps, second: Maps, guidance: Guidance, priority: Tensor) -> dict[str, Tensor]:
-        """The three contrastive terms; arguments as in `losses`."""
-        size = second.embedding.shape[-2:]
-        features = tuple(resize(view.embedding, size) for view in (first, second))
+    def contrasts(self, features: Pair, guidance: Guidance, priority: Tensor) -> dict[str, Tensor]:
+        """The three contrastive terms; arguments as in `guide` and `losses`."""
         label, other_label = guidance.labels
         own, across = log_probabilities(features[0], guidance.prototypes, self.temperature)
         other_across, other_own = log_probabilities(features[1], guidance.prototypes, self.temperature)

@@ -11,32 +11,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.modules.equivariance import max_norm, resize
-from methods.modules.prototypes import Confident, flat_pixels
+from methods.modules.prototypes import Confident, cosines
+from methods.modules.refined_labels import present_classes
 
 
-def compensate(
-    cam: Tensor, features: Tensor, everywhere: Tensor, confident: Confident, present: Tensor
-) -> Tensor:
+def compensate(cam: Tensor, features: Tensor, confident: Confident, chosen: Tensor) -> Tensor:
     """Add to a CAM, class by class, what each pixel finds by attention to the class's confident pixels.
 
-    All classes go through one product: (n * h * w, D) times (D, K * k).
+    The release compensates all classes of the batch in all images, and multiplies by the image's labels
+    later. An image has few of them, and only their maps are computed here, all in one product.
 
     Args:
         cam: (n, K, h, w) of `normalised_cam`.
         features: (n, D, h, w) of the same images, of the other view.
-        everywhere: (N, D, h, w) features of the whole batch, which the confident pixels are counted in.
         confident: of the view that the CAM belongs to.
-        present: (K,) bool, classes that some image of the batch has; others are left as they are.
+        chosen: (n, K) bool, which classes to compensate in which image; others are left as they are.
 
     Returns:
         (n, K, h, w).
     """
-    weights, positions = confident
-    keys = F.normalize(flat_pixels(everywhere)[positions.flatten()])
-    attention = (F.normalize(flat_pixels(features)) @ keys.T).unflatten(1, weights.shape).softmax(-1)
-    found = torch.einsum("pck,ck->pc", attention, weights) * present
-    samples, channels, height, width = cam.shape
-    return cam + found.view(samples, height, width, channels).permute(0, 3, 1, 2)
+    weights, vectors = confident
+    classes, real = present_classes(chosen)  # (n, P)
+    keys = F.normalize(vectors, dim=-1)[classes]
+    attention = cosines(features, keys.flatten(1, 2)).unflatten(1, keys.shape[1:3]).softmax(2)
+    found = torch.einsum("npks,npk->nps", attention, weights[classes] * real[..., None])
+    return cam.flatten(2).scatter_add(1, classes[..., None].expand_as(found), found).view_as(cam)
 
 
 def mean_of_largest(values: Tensor, part: float) -> Tensor:

@@ -20,6 +20,7 @@ from methods.modules.equivariance import resize
 from methods.modules.prototypes import (
     BACKGROUND_PIXELS,
     BackgroundChoice,
+    Confident,
     Pair,
     confident_pixels,
     contrast,
@@ -45,16 +46,16 @@ class Guidance(NamedTuple):
     Attributes:
         cams: (n, K, h, w) stretched CAMs of both views.
         labels: (n, h, w) pseudo labels of both views.
-        prototypes: (K, D) of both views; a view's are made of the other's features.
-        compensated: (n, K, h, w) of both views.
+        confident: pixels of both views; a view's are looked up in the other's features.
+        prototypes: (K, D) of both views, made of these.
         content: (n, h, w) bool, the pixels that count; None: all of them.
         present: (K,) bool, classes that some image of the batch has.
     """
 
     cams: Pair
     labels: Pair
+    confident: tuple[Confident, Confident]
     prototypes: Pair
-    compensated: Pair
     content: Tensor | None
     present: Tensor
 
@@ -174,66 +175,78 @@ class RTC(BaseModel):
         present = torch.cat([torch.ones_like(labels[:, :1]), labels], dim=1)
         parts = [*view_classification(first[:2], labels), *view_classification(second[:2], labels)]
         equivariance = view_equivariance(first[:2], second[:2], labels)
-        guidance = self.guide(first, second, content, present)
+        size = second.embedding.shape[-2:]
+        features = (resize(first.embedding, size), second.embedding)
+        guidance = self.guide((first.refined_small, second.refined_small), features, content, present)
         structure = [
             structure_loss(cam, compensated, present)
-            for cam, compensated in zip(equivariance.maps, guidance.compensated, strict=True)
+            for cam, compensated in zip(
+                equivariance.maps, self.compensated(features, guidance, F.pad(labels, (1, 0))), strict=True
+            )
         ]
         return {
             "loss_cls": torch.stack(parts).sum() / 2,
             "loss_er": equivariance.er,
             "loss_ecr": equivariance.ecr,
-            **self.contrasts(first, second, guidance),
+            **self.contrasts(features, guidance),
             "loss_struct": structure[0] + structure[1],
             "class_relation": class_relation(*guidance.prototypes, guidance.present),
         }
 
     @torch.no_grad()
-    def guide(self, first: View, second: View, content: Tensor, present: Tensor) -> Guidance:
+    def guide(self, refined: Pair, features: Pair, content: Tensor, present: Tensor) -> Guidance:
         """What the step learns from; prototypes and confident pixels are those of all processes' batches.
 
         Args:
-            first, second: the views; the second's grid is the common one.
+            refined: (n, K, h', w') refined CAMs of the views.
+            features: (n, D, h, w) of the views, on the second's grid.
             content: (n, H, W) bool, where the image is.
             present: (n, K) multi-hot, background set.
         """
-        size = second.refined_small.shape[-2:]
+        size = features[1].shape[-2:]
         small = F.interpolate(content[:, None].float(), size=size)[:, 0] > 0 if self.mask_padding else None
-        cams = tuple(
-            normalised_cam(resize(view.refined_small, size), self.background_score, small)
-            for view in (first, second)
-        )
+        cams = tuple(normalised_cam(resize(maps, size), self.background_score, small) for maps in refined)
         labels = tuple(pseudo_labels(cam, present) for cam in cams)
-        anywhere = whole_batch(present).amax(0) > 0
         content_everywhere = None if small is None else whole_batch(small)
-        tables, compensated = [], []
-        # A view's confident pixels are looked up in the other view's features.
-        for cam, label, other in zip(cams, labels, (second, first), strict=True):
-            features = resize(other.embedding, size)
-            everywhere = whole_batch(features)
-            confident = confident_pixels(
-                whole_batch(cam), whole_batch(label), self.background_pixels, content_everywhere
+        first, second = (
+            confident_pixels(
+                whole_batch(cam),
+                whole_batch(label),
+                whole_batch(other),
+                self.background_pixels,
+                content_everywhere,
             )
-            tables.append(prototypes(everywhere, confident))
-            compensated.append(compensate(cam, features, everywhere, confident, anywhere))
+            for cam, label, other in zip(cams, labels, features[::-1], strict=True)
+        )
         return Guidance(
             (cams[0], cams[1]),
             (labels[0], labels[1]),
-            (tables[0], tables[1]),
-            (compensated[0], compensated[1]),
+            (first, second),
+            (prototypes(first), prototypes(second)),
             small,
-            anywhere,
+            whole_batch(present).amax(0) > 0,
         )
 
-    def contrasts(self, first: View, second: View, guidance: Guidance) -> dict[str, Tensor]:
-        """The three contrastive terms; pixels lie on the second view's grid."""
-        size = second.embedding.shape[-2:]
+    @torch.no_grad()
+    def compensated(self, features: Pair, guidance: Guidance, chosen: Tensor) -> Pair:
+        """CAMs (n, K, h, w) of both views after `compensate`, each with the other's features.
+
+        Args:
+            features: as in `guide`.
+            guidance: of the same views.
+            chosen: (n, K) multi-hot, which classes to compensate in which image.
+        """
+        first, second = (
+            compensate(cam, other, confident, chosen)
+            for cam, other, confident in zip(guidance.cams, features[::-1], guidance.confident, strict=True)
+        )
+        return first, second
+
+    def contrasts(self, features: Pair, guidance: Guidance) -> dict[str, Tensor]:
+        """The three contrastive terms; arguments as in `guide`."""
         (own, across), (label, label_across) = guidance.prototypes, guidance.labels
         # Per view: log-probabilities by the first and by the second view's prototypes.
-        by_first, by_second = (
-            log_probabilities(resize(view.embedding, size), (own, across), self.temperature)
-            for view in (first, second)
-        )
+        by_first, by_second = (log_probabilities(maps, (own, across), self.temperature) for maps in features)
         pairs = {
             "loss_intra": ((by_first[0], label), (by_second[1], label_across)),
             "loss_cross_label": ((by_first[0], label_across), (by_second[1], label)),

@@ -51,7 +51,8 @@ def test_cross_terms_are_those_of_a_loop_over_classes() -> None:
     labels = torch.randint(0, 5, (2, 5, 5), generator=generator)
     table = F.normalize(torch.rand(7, 6, generator=generator))
     (found,) = log_probabilities(features, [table], 0.1)
-    torch.testing.assert_close(contrast(found, labels), looped_rtc.information(features, labels, table, 0.1))
+    pixels = F.normalize(looped_rtc.rows(features))
+    torch.testing.assert_close(contrast(found, labels), looped_rtc.information(pixels, labels, table, 0.1))
 
 
 def test_pixels_are_ranked_within_their_class() -> None:
@@ -101,7 +102,10 @@ def test_a_switch_changes_its_terms_only(setting: dict[str, Any], changed: set[s
 def test_prototypes_get_no_gradient_and_maps_are_those_of_seam() -> None:
     model, (image, labels) = network(), batch()
     first, second = model.maps(image), model.maps(F.interpolate(image, size=(32, 32), mode="bilinear"))
-    guidance = model.guide(first, second, labels)
+    refined = (first.refined_small, second.refined_small)
+    features = (F.interpolate(first.embedding, size=(4, 4), mode="bilinear"), second.embedding)
+    guidance = model.guide(refined, features, labels)
+    assert features[0].requires_grad
     assert not any(table.requires_grad for table in guidance.prototypes)
     assert guidance.labels[0].shape == (2, 4, 4)
     cam = model(image)

@@ -21,11 +21,11 @@ from harness.errors import InputError
 from harness.metrics.sweep import Thresholds as Grid
 from harness.metrics.sweep import count_levels, level_map
 from methods import converters as _converters  # noqa: F401  registers them
-from methods.modules.prototypes import BACKGROUND_PIXELS, normalised_cam
-from methods.rtc.compensator import class_relation, mean_of_largest, structure_loss
+from methods.modules.prototypes import BACKGROUND_PIXELS, Confident, normalised_cam, top_positions
+from methods.rtc.compensator import class_relation, compensate, mean_of_largest, structure_loss
 from methods.rtc.inference import GatedScores, GatedSegmentation, fused_scores, predicted
 from methods.rtc.labels import balanced_cross_entropy
-from methods.rtc.model import RTC, View
+from methods.rtc.model import RTC
 
 CLASSES, SIZE = 4, 64
 NARROW = {"type": "ResNet38", "base_channels": 2}
@@ -48,40 +48,53 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
     return image, content, torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0]])
 
 
-def views(model: RTC) -> tuple[View, View]:
-    image = batch()[0]
-    small = F.interpolate(image, size=(32, 32), mode="bilinear", align_corners=True)
-    return model.view(image, segment=False), model.view(small, segment=False)
-
-
 def test_contrast_and_compensation_are_those_of_loops_over_classes_and_pixels() -> None:
     model, (_, content, labels) = network(), batch()
-    first, second = views(model)
-    features = tuple(
-        F.interpolate(view.embedding, size=(4, 4), mode="bilinear", align_corners=True)
-        for view in (first, second)
-    )
-    guidance = model.guide(first, second, content, F.pad(labels, (1, 0), value=1.0))
-    total = sum(model.contrasts(first, second, guidance).values())
+    generator = torch.Generator().manual_seed(2)
+    features = tuple(torch.rand(2, 8, 6, 6, generator=generator).requires_grad_() for _ in range(2))
+    refined = tuple(torch.rand(2, CLASSES + 1, 6, 6, generator=generator) for _ in range(2))
+    present = F.pad(labels, (1, 0), value=1.0)
+    guidance = model.guide(refined, features, content, present)
+    assert guidance.present.tolist() == [True, True, True, True, False]
+    total = sum(model.contrasts(features, guidance).values())
     looped, compensated = looped_rtc.contrasts(
         features, guidance.cams, guidance.labels, guidance.present, model.temperature
     )
     torch.testing.assert_close(total, looped)
-    for ours, theirs in zip(guidance.compensated, compensated, strict=True):
-        torch.testing.assert_close(ours, theirs)
-    weight = model.proj1.weight
-    torch.testing.assert_close(
-        *(torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (total, looped))
+    everywhere = model.compensated(features, guidance, guidance.present.expand_as(present))
+    where_asked = model.compensated(features, guidance, present)
+    for view in (0, 1):
+        torch.testing.assert_close(everywhere[view], compensated[view])
+        torch.testing.assert_close(where_asked[view][present > 0], compensated[view][present > 0])
+        assert torch.equal(where_asked[view][present == 0], guidance.cams[view][present == 0])
+        torch.testing.assert_close(
+            *(torch.autograd.grad(loss, features[view], retain_graph=True)[0] for loss in (total, looped))
+        )
+
+
+def test_the_structure_loss_needs_the_compensation_of_an_images_own_classes_only() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cam, features = (torch.rand(2, channels, 4, 4, generator=generator) for channels in (5, 8))
+    confident = Confident(torch.rand(5, 2, generator=generator), torch.rand(5, 2, 8, generator=generator))
+    present = torch.tensor([[1.0, 1, 0, 0, 0], [1, 0, 1, 1, 0]])
+    plain = torch.rand(2, 5, 4, 4, generator=generator) * present[..., None, None]
+    own = present * torch.tensor([0.0, 1, 1, 1, 1])
+    everywhere, where_needed, nowhere = (
+        structure_loss(plain, compensate(cam, features, confident, chosen), present)
+        for chosen in (torch.ones(2, 5), own, torch.zeros(2, 5))
     )
+    torch.testing.assert_close(where_needed, everywhere)
+    assert not torch.allclose(nowhere, everywhere)
 
 
-def test_classes_that_no_image_has_are_not_compensated() -> None:
-    model, (_, content, labels) = network(), batch()
-    guidance = model.guide(*views(model), content, F.pad(labels, (1, 0), value=1.0))
-    assert guidance.present.tolist() == [True, True, True, True, False]
-    for cam, compensated in zip(guidance.cams, guidance.compensated, strict=True):
-        assert torch.equal(cam[:, 4], compensated[:, 4])
-        assert not torch.equal(cam[:, 1], compensated[:, 1])
+def test_confident_pixels_are_the_first_of_a_stable_sort() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(-3, 4, (6, 500), generator=generator) / 3
+    scores[0] = 0.2
+    scores[1, ::3] = -0.0
+    scores[2, ::2] = -torch.inf
+    ordered = scores.sort(dim=1, descending=True, stable=True).indices
+    assert torch.equal(top_positions(scores, 300), ordered[:, :300])
 
 
 @pytest.mark.parametrize(
@@ -187,7 +200,7 @@ def test_the_relation_of_classes_is_finite_for_one_class() -> None:
 
 def test_gradients_of_the_refined_cam_stay_in_the_refinement() -> None:
     model = network()
-    views(model)[0].refined.square().mean().backward()
+    model.view(batch()[0], segment=False).refined.square().mean().backward()
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert touched == {f"refinement.{name}.weight" for name in ("f8_3", "f8_4", "f8_5", "f9_1", "f9_2")}
 

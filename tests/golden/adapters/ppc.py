@@ -46,8 +46,8 @@ def train_step(case: Case) -> dict[str, Any]:
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     with torch.no_grad():
-        guidance = model.guide(first, second, labels)
-        features = [resize(view.embedding, (height, width)) for view in (first, second)]
+        features = (resize(first.embedding, (height, width)), second.embedding)
+        guidance = model.guide((first.refined_small, second.refined_small), features, labels)
         mined = [
             mined_contrast(maps, marked, table, chosen, temperature=model.temperature, hard=model.hard)
             for maps, marked, table, chosen in zip(

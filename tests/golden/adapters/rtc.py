@@ -255,7 +255,10 @@ def train_step(case: Case) -> dict[str, Any]:
 def intermediate(model: RTC, first: View, second: View, content: Tensor, labels: Tensor) -> dict[str, Any]:
     """What a step computes on the way."""
     present = F.pad(labels, (1, 0), value=1.0)
-    guidance = model.guide(first, second, content, present)
+    features = (resize(first.embedding, second.embedding.shape[-2:]), second.embedding)
+    guidance = model.guide((first.refined_small, second.refined_small), features, content, present)
+    # The release compensates all classes of the batch in all images.
+    compensated = model.compensated(features, guidance, guidance.present.expand_as(present))
     terms = [view_classification(view[:2], labels) for view in (first, second)]
     equivariance = equivariance_losses(
         (first.cam, second.cam),
@@ -274,9 +277,7 @@ def intermediate(model: RTC, first: View, second: View, content: Tensor, labels:
             f"cam_rv{view + 1}_down_normed": guidance.cams[view],
             f"pseudo_label{view + 1}": guidance.labels[view].flatten(),
             f"prototypes{view + 1}": guidance.prototypes[view],
-            f"compensated_cam{view + 1}": guidance.compensated[view],
-            f"loss_struct{view + 1}": structure_loss(
-                equivariance.maps[view], guidance.compensated[view], present
-            ),
+            f"compensated_cam{view + 1}": compensated[view],
+            f"loss_struct{view + 1}": structure_loss(equivariance.maps[view], compensated[view], present),
         }
     return found
