@@ -26,8 +26,10 @@ setup: .venv/installed
 run: setup
 	.venv/bin/harness run --method "$(METHOD)" --dataset "$(DATASET)" --executor "$(EXECUTOR)" $(ARGS)
 
+# Files are spread over processes, in the order of their names: tests/e2e has the longest and begins.
+# ARGS="--numprocesses 0" has everything in one process.
 test: setup
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The regression check on a short recipe, and the baseline that it compares with (docs/regression.md).
 BASELINE := benchmarks/baselines/cam-shapes-check.json

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_TIMEOUT = 900  # seconds; far more than any command takes, so that a hanging one fails its test
+from tests.waiting import PATIENCE
+
+_TIMEOUT = 2 * PATIENCE  # seconds; far more than any command takes, so that a hanging one fails its test
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -22,10 +21,10 @@ from harness.executors import Exit, Job, Process
 from harness.executors.docker import KEY_LABEL, DockerExecutor
 from harness.image_contents import differences, read_contents, read_lock
 from harness.image_recipes import DEBIAN
+from tests.waiting import until
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).parents[2]
-T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +64,6 @@ def containers(engine: Any, job: Job) -> list[Any]:
 
 def wait(process: Process) -> Exit:
     return until(process.poll)
-
-
-def until(condition: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + 90
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return value
 
 
 def seen_inside(engine: Any, job: Job, script: str) -> list[str]:
@@ -134,7 +125,7 @@ def test_a_stage_above_its_memory_limit_is_out_of_memory(engine: Any, job: Job) 
 
 
 def test_the_log_grows_while_the_stage_runs_and_stop_leaves_nothing(engine: Any, job: Job) -> None:
-    process = start(engine, job, "echo running; exec sleep 99")
+    process = start(engine, job, "echo running; exec sleep 9999")
     until(lambda: job.log.read_text() == "running\n")
     process.stop()
     ended = process.poll()
@@ -147,9 +138,9 @@ def test_what_a_killed_harness_left_is_removed_before_the_same_key_starts_again(
     engine: Any, job: Job
 ) -> None:
     abandoned = engine.containers.run(
-        DEBIAN, ["sleep", "99"], detach=True, labels={KEY_LABEL: job.key}, init=True
+        DEBIAN, ["sleep", "9999"], detach=True, labels={KEY_LABEL: job.key}, init=True
     )
-    process = start(engine, job, "exec sleep 99")
+    process = start(engine, job, "exec sleep 9999")
     assert [container.id == abandoned.id for container in containers(engine, job)] == [False]
     process.stop()
 
@@ -162,7 +153,7 @@ def test_a_killed_harness_closes_the_lifeline_of_its_container(engine: Any, job:
         from harness.executors import Job
         from tests.e2e.test_docker import start
         process = start(connect(), {job!r}, "echo up; cat; echo end")
-        time.sleep(99)
+        time.sleep(9999)
     """)
     with subprocess.Popen([sys.executable, "-c", harness], cwd=ROOT) as process:
         until(lambda: job.log.exists() and job.log.read_text() == "up\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,11 +24,18 @@ from harness.errors import InputError
 from harness.executors import Exit, Job
 from harness.executors.docker import DockerExecutor
 from harness.image_recipes import DEBIAN
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.docker
-_PATIENCE = 60.0  # seconds
-# A file per third of a second, those of before kept, as a stage with a file per image has it.
-_SCRIPT = 'cd "$(dirname "$0")"; for i in 1 2 3 4 5 6 7 8 9; do [ -e $i ] || { sleep 0.3; touch $i; }; done'
+# File after file, those of before kept, as a stage with a file per image has it; after the third it waits
+# until it is told to go on.
+_SCRIPT = """
+cd "$(dirname "$0")"
+for i in 1 2 3 4 5 6 7 8 9; do
+    [ -e $i ] || touch $i
+    while [ $i = 3 ] && [ ! -e "go on" ]; do sleep 0.1; done
+done
+"""
 
 
 @dataclass
@@ -61,7 +69,7 @@ class Engine:
                 *(f"--{name}={value}" for name, value in options.items()),
             ]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 return docker.DockerClient(base_url=self.url, timeout=20)  # asks for the version
@@ -75,19 +83,18 @@ class Engine:
         """Stop it, as a restart of the service does."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(_PATIENCE)
+            self.process.wait(PATIENCE)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine() -> Iterator[Engine]:
     try:
         connect()
     except InputError as error:
         pytest.skip(str(error))
     if shutil.which("dockerd") is None:
         pytest.skip("the engine is on another machine")
-    folder = Path("/tmp") / f"wsss-{tmp_path.name[-20:]}"  # sockets have short names
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="wsss-", dir="/tmp"))  # sockets have short names
     own = Engine(folder)
     yield own
     own.stop()
@@ -101,15 +108,14 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def poll(process: Any) -> Exit | InputError:
     """How a stage ended, or what was said of the engine."""
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
+
+    def how() -> Exit | InputError | None:
         try:
-            if ended := process.poll():
-                return ended
+            return process.poll()
         except InputError as error:
             return error
-        time.sleep(0.05)
-    pytest.fail("waited in vain for the end of a stage")
+
+    return until(how, "the end of a stage")
 
 
 def test_a_stage_goes_on_after_its_engine_was_restarted(engine: Engine, tmp_path: Path) -> None:
@@ -121,10 +127,7 @@ def test_a_stage_goes_on_after_its_engine_was_restarted(engine: Engine, tmp_path
     (folder / "stage.json").write_text("{}")
     job = Job("cam", "key", "vwe", folder, (), tmp_path / "cam.log", (), 256 << 20, 1, {})
     process = DockerExecutor(client).start_in(DEBIAN, ["/bin/sh", "-c", _SCRIPT], job)
-    deadline = time.monotonic() + _PATIENCE
-    while not (folder / "3").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until((folder / "3").exists, "the third file")
     engine.stop()
     said = poll(process)
     if isinstance(said, InputError):
@@ -133,6 +136,7 @@ def test_a_stage_goes_on_after_its_engine_was_restarted(engine: Engine, tmp_path
     else:  # it had time to tell that it ended the container
         assert said.reason != "done"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name.isdigit()}
+    (folder / "go on").touch()
     client = engine.start()
     ended = poll(DockerExecutor(client).start_in(DEBIAN, ["/bin/sh", "-c", _SCRIPT], job))
     assert ended == Exit(0, "done")

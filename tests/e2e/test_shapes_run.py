@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ from harness.data.shapes import generate_shapes
 from tests.command import Command
 from tests.e2e.work_folder import (
     artifact,
+    held,
     in_the_middle,
     kill_in_the_middle,
     last_record,
     metrics,
     states,
-    until,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -147,8 +149,8 @@ def test_a_run_killed_in_train_infer_and_refine_ends_as_an_undisturbed_one(
     options = (*SHORT, *SHORT_AFTER_CAM)
     kept: dict[str, dict[str, int]] = {}
     for stage in ("cam", "cam_scores", "ir_label", "pseudo"):
-        with command.started(*run("vwe", shapes_root, killed, *options)) as harness:
-            at_work = kill_in_the_middle(harness, killed, stage)
+        start = partial(command.started, *run("vwe", shapes_root, killed, *options))
+        at_work = kill_in_the_middle(start, killed, stage)
         images = (path for path in at_work.files.iterdir() if path.suffix in (".npz", ".png"))
         kept[stage] = {path.name: path.stat().st_mtime_ns for path in images}
     for work in (killed, undisturbed):
@@ -173,8 +175,9 @@ def test_a_second_harness_on_the_same_work_says_so(
 ) -> None:
     work = tmp_path / "work"
     with command.started(*run("cam", shapes_root, work, *SHORT)) as first:
-        until(lambda: in_the_middle(work, "cam"), "the training")
-        second = command(*run("cam", shapes_root, work, *SHORT))
+        at_work = until(lambda: in_the_middle(work, "cam"), "the training")
+        with held(at_work):
+            second = command(*run("cam", shapes_root, work, *SHORT))
         output, _ = first.communicate()
     assert second.status == 2
     assert "another harness is working on" in second.sentence
@@ -213,14 +216,18 @@ def test_a_missing_image_costs_nothing_that_is_finished(
 def test_a_stage_that_takes_too_long_is_stopped_and_can_go_on(
     command: Command, shapes_root: Path, tmp_path: Path
 ) -> None:
-    endless = ("--set", "stages.cam.train_cfg.max_iters=100000", "--timeout", "15")
-    outcome = command(*run("cam", shapes_root, tmp_path / "work", *SHORT, *endless))
-    assert outcome.status == 1
-    assert "stage 'cam' was stopped after the time limit of 15 s" in outcome.sentence
-    assert last_record(tmp_path / "work").state == "timeout"
-    found = artifact(tmp_path / "work", "cam")
-    assert found is not None
-    assert list(found.state.glob("iter_*.pth"))
+    work = tmp_path / "work"
+    endless = run("cam", shapes_root, work, *SHORT, "--set", "stages.cam.train_cfg.max_iters=100000")
+    for limit in (10, 20, 40, 80, 160, 320):  # where starting takes longer than training is allowed to
+        outcome = command(*endless, "--timeout", str(limit))
+        assert outcome.status == 1
+        assert f"stage 'cam' was stopped after the time limit of {limit} s" in outcome.sentence
+        assert last_record(work).state == "timeout"
+        found = artifact(work, "cam")
+        assert found is not None
+        if list(found.state.glob("iter_*.pth")):
+            return
+    pytest.fail("no point of resumption was written")
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from harness.report import Report
 from harness.sweep import Sweep
 from harness.sweep_view import SweepView
 from tests.command import Command, Outcome
-from tests.e2e.work_folder import in_the_middle, until
+from tests.e2e.work_folder import held, in_the_middle
 from tests.tiny_stages import same, weights_of
 from tests.unit.test_many_runs import probe
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -130,10 +131,11 @@ def test_a_pre_empted_run_ends_as_an_undisturbed_one(
     arguments = ("run", "--method", "cam", "--dataset", "shapes", "--data-root", shapes_root)
     options = ("--executor", "slurm", "--container", "none", "--time", "10", *SHORT)
     with command.started(*arguments, "--work-dir", work, *options) as harness:
-        until(lambda: in_the_middle(work, "cam"), "the training to be at work")
+        at_work = until(lambda: in_the_middle(work, "cam"), "the training to be at work")
         (submitted,) = (path.name for path in work.glob("slurm/*/*_submitted.pkl"))
-        requeue(submitted.split("_")[0])
-        output, _ = harness.communicate(timeout=600)
+        with held(at_work):
+            requeue(submitted.split("_")[0])
+        output, _ = harness.communicate()
     assert harness.returncode == 0, output
     assert "mIoU (%) on shapes" in output
     record = record_of(work, seed=0)  # the same run goes on, not another one

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
@@ -18,18 +18,13 @@ from harness.artifact import Artifact
 from harness.progress import read_progress
 from harness.record import RunRecord, read_records
 from harness.report import Metric
+from tests.waiting import until
 
-T = TypeVar("T")
-_PATIENCE = 300.0  # seconds; only a test that fails waits as long
+_TRIES = 5
 
 
-def until(condition: Callable[[], T | None], what: str) -> T:
-    """Wait for something that comes."""
-    deadline = time.monotonic() + _PATIENCE
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
-    return value
+class Missed(AssertionError):
+    """A stage was over before anybody looked at it."""
 
 
 def last_record(work: Path) -> RunRecord:
@@ -56,28 +51,70 @@ def artifact(work: Path, stage: str) -> Artifact | None:
 
 
 def in_the_middle(work: Path, stage: str) -> Artifact | None:
-    """The artifact of a stage that has done some of its work and not all; a training has saved a point."""
+    """The artifact of a stage that has done some of its work and not all; a training has saved a point.
+
+    Raises:
+        Missed: it was made already.
+    """
     found = artifact(work, stage)
     progress = read_progress(found.folder) if found else None
     if found is None or progress is None or not progress.start < progress.done < progress.total:
         return None
-    assert not found.complete, f"stage '{stage}' was over before it was looked at"
+    if found.complete:
+        raise Missed(f"stage '{stage}' was over before it was looked at")
     training = progress.unit == "iterations"
     return found if not training or list(found.state.glob("iter_*.pth")) else None
 
 
-def kill_in_the_middle(harness: subprocess.Popen[str], work: Path, stage: str) -> Artifact:
-    """SIGKILL a harness with its process group while a stage is at work; the stage must end too."""
+def kill_in_the_middle(
+    start: Callable[[], AbstractContextManager[subprocess.Popen[str]]], work: Path, stage: str
+) -> Artifact:
+    """SIGKILL a harness with its process group while a stage is at work; the stage must end too.
 
-    def found() -> Artifact | None:
-        assert harness.poll() is None, f"the run ended before it was killed: {harness.communicate()[0]}"
-        return in_the_middle(work, stage)
+    A loaded machine may look at a short stage too late: then the stage is made once more.
 
-    at_work = until(found, f"stage '{stage}' to be at work")
-    os.killpg(harness.pid, signal.SIGKILL)
-    until(lambda: not processes_of(at_work), "the stage to end with its harness")
-    assert not at_work.complete
-    return at_work
+    Args:
+        start: starts the harness.
+    """
+    missed = Missed()
+    for _ in range(_TRIES):
+        try:
+            with start() as harness:
+                at_work = until(lambda: _seen_in_the_middle(harness, work, stage), f"stage '{stage}'")
+                os.killpg(harness.pid, signal.SIGKILL)
+            until(partial(_idle, at_work), "the stage to end with its harness")
+            if not at_work.complete:
+                return at_work
+        except Missed as error:
+            missed = error
+        if over := artifact(work, stage):
+            over.discard()
+    raise missed
+
+
+def _seen_in_the_middle(harness: subprocess.Popen[str], work: Path, stage: str) -> Artifact | None:
+    if harness.poll() is not None:
+        raise Missed(f"the run ended before it was killed: {harness.communicate()[0]}")
+    return in_the_middle(work, stage)
+
+
+def _idle(at_work: Artifact) -> bool:
+    return not processes_of(at_work)
+
+
+@contextmanager
+def held(at_work: Artifact) -> Iterator[None]:
+    """Let a stage neither go on nor end during the block, however long that takes."""
+    stopped = processes_of(at_work)
+    assert stopped, "nobody is at work"
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def processes_of(at_work: Artifact) -> list[psutil.Process]:

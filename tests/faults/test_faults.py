@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,7 +23,7 @@ def test_after_every_fault_a_stage_ends_as_an_undisturbed_one() -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         capture_output=True,
         text=True,
-        timeout=1500,
+        timeout=4 * PATIENCE,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-2000:]}"
     kills = re.search(r"│ SIGKILL at a random moment +│ (\d+) +│ (\d+) +│ (\d+) +│ 0 ", done.stdout)

@@ -8,28 +8,29 @@ import sys
 import time
 from pathlib import Path
 
+from tests.waiting import until
+
 
 def main() -> int:
     """Note an attempt in the folder, then end as asked for."""
     folder, what = Path(sys.argv[1]), sys.argv[2]
     attempt = len(list(folder.glob("attempt_*")))
-    (folder / f"attempt_{attempt}").write_text(f"{os.getpid()}\n")
-    print(f"attempt {attempt}", flush=True)
+    waits = what == "waits" and attempt == 0
+    if waits:  # before anybody can see that it is there
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        (folder / f"attempt_{attempt}").write_text(f"{os.getpid()}\n")
+        print(f"attempt {attempt}", flush=True)
+        if waits:
+            time.sleep(9999)
+    except KeyboardInterrupt:
+        (folder / "terminated").touch()
+        return 130
     if what == "fails":
         print("error: it is asked for", file=sys.stderr)
         return 2
-    if what == "waits" and attempt == 0:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            time.sleep(120)
-        except KeyboardInterrupt:
-            (folder / "terminated").touch()
-            return 130
     if what == "meets":  # ends when another one is there at the same time
-        deadline = time.monotonic() + 60
-        while len(list(folder.parent.glob("*/attempt_0"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return 0 if time.monotonic() < deadline else 1
+        until(lambda: len(list(folder.parent.glob("*/attempt_0"))) == 2, "the other run")
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from harness.errors import InputError
 from harness.executors import Exit, choose
 from harness.executors.apptainer import ApptainerExecutor, image_file
 from tests.unit.test_executors import make_job
+from tests.waiting import until
 
 # Notes its arguments and the variables that are for the container; answers what is asked of an image.
 FAKE = """
@@ -52,10 +52,7 @@ def ended(
     executor: ApptainerExecutor, folder: Path, **changes: object
 ) -> tuple[Exit, list[str], dict[str, str]]:
     process = executor.start(make_job(folder, **changes))
-    deadline = time.monotonic() + 60
-    while (found := process.poll()) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    found = until(process.poll)
     arguments, inside = json.loads((folder / "called.json").read_text())
     return found, arguments, inside
 

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import norm
@@ -89,6 +89,7 @@ def test_a_band_is_never_narrower_than_its_floor() -> None:
     assert memory.high == pytest.approx(11.0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e6), min_size=3, max_size=9), st.integers(1, 5))
 def test_cost_bands_are_ratios(values: list[float], runs: int) -> None:
     rule = Rule()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as rle
@@ -54,6 +54,7 @@ def test_a_tiny_region_is_rasterized_like_any_other() -> None:
     assert not draw((9, [box(5.1, 5.1, 5.3, 5.3)])).any()
 
 
+@settings(deadline=None)
 @given(arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40))))
 def test_run_length_codes_of_both_kinds_are_the_pixels_they_encode(pixels: np.ndarray) -> None:
     height, width = pixels.shape

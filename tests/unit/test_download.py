@@ -16,6 +16,7 @@ from urllib3.util.retry import Retry
 from harness.download import RemoteFile, download
 from harness.errors import InputError
 from tests.unit.file_server import FileServer, serve
+from tests.waiting import PATIENCE
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -177,7 +178,7 @@ def test_two_processes_at_once_download_once(server: FileServer, tmp_path: Path)
     for process in pair:
         process.start()
     for process in pair:
-        process.join(20)
+        process.join(PATIENCE)
     assert [process.exitcode for process in pair] == [0, 0]
     assert len(server.requests) == 1
 

@@ -23,6 +23,7 @@ from harness.errors import InputError
 from harness.metrics.confusion import confusion_matrix, segmentation_metrics
 from harness.stages.per_image import save_scores
 from tests.command import Command
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = 4
@@ -201,7 +202,7 @@ def test_workers_do_not_wait_for_threads_that_they_have_not_got(folder: Path) ->
     )
     given = ("--masks", folder / "masks", "--ground-truth", folder / "truth", "--classes", CLASSES)
     line = [sys.executable, "-c", script, "evaluate", *map(str, given), "--workers", "2"]
-    subprocess.run(line, check=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    subprocess.run(line, check=True, timeout=PATIENCE, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def _remove(folder: Path) -> None:

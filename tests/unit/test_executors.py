@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
@@ -19,9 +17,9 @@ from harness.errors import InputError
 from harness.executors import Exit, Job, Process, choose, local
 from harness.executors.docker import sandbox
 from harness.executors.local import LocalExecutor
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
-T = TypeVar("T")
 Start = Callable[..., Process]
 
 
@@ -60,14 +58,6 @@ def wait(process: Process) -> Exit:
     return until(process.poll)
 
 
-def until(condition: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + 60
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return value
-
-
 def number_in(file: Path) -> int | None:
     return int(text) if file.exists() and (text := file.read_text()).endswith("\n") else None
 
@@ -97,7 +87,8 @@ def test_exit_status_is_passed_on(start: Start) -> None:
     assert wait(start("raise SystemExit(2)")) == Exit(2, "failed")
 
 
-def test_a_stage_that_somebody_kills_is_killed(start: Start) -> None:
+def test_a_stage_that_somebody_kills_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_kernel_kills", lambda: 7)  # whatever it does to others meanwhile
     process = start("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert wait(process) == Exit(-signal.SIGKILL, "killed")
 
@@ -115,7 +106,7 @@ CHILD = """
     import os, signal, subprocess, sys, time
     child = subprocess.Popen([sys.executable, "-c",
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        "print(1, flush=True); time.sleep(99)"],
+        "print(1, flush=True); time.sleep(9999)"],
         stdout=subprocess.PIPE)
     child.stdout.readline()
     with open("child.pid", "w") as file:
@@ -124,7 +115,7 @@ CHILD = """
 
 
 def test_stop_ends_everything_that_the_stage_started(start: Start, tmp_path: Path) -> None:
-    process = start(CHILD + "    time.sleep(99)\n")
+    process = start(CHILD + "    time.sleep(9999)\n")
     child = until(lambda: number_in(tmp_path / "child.pid"))
     process.stop()
     ended = process.poll()
@@ -142,14 +133,14 @@ def test_a_stage_that_crashes_leaves_no_data_loaders(start: Start, tmp_path: Pat
 
 def test_a_stage_does_not_outlive_a_killed_harness(tmp_path: Path) -> None:
     (tmp_path / "probe.py").write_text(
-        "import os, time\nprint(os.getpid(), file=open('stage.pid', 'w'), flush=True)\ntime.sleep(99)\n"
+        "import os, time\nprint(os.getpid(), file=open('stage.pid', 'w'), flush=True)\ntime.sleep(9999)\n"
     )
     harness = textwrap.dedent(f"""
         import time
         from pathlib import Path
         from tests.unit.test_executors import Probe, make_job
         process = Probe().start(make_job(Path({str(tmp_path)!r})))
-        time.sleep(99)
+        time.sleep(9999)
     """)
     with subprocess.Popen([sys.executable, "-c", harness], cwd=ROOT) as process:
         stage = until(lambda: number_in(tmp_path / "stage.pid"))

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -25,6 +23,7 @@ from harness.sweep import Combination, Sweep, SweepRun, combine, plan_runs
 from harness.sweep_local import LocalLauncher, part_of_cores
 from harness.sweep_view import RunView, SweepView
 from tests.command import Command
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,13 +41,6 @@ def execute(runs: list[SweepRun], jobs: int) -> tuple[list[RunView], str]:
     output = io.StringIO()
     view = SweepView(Console(file=output, width=200))
     return Sweep(runs, LocalLauncher(runs, jobs), view).execute(), output.getvalue()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +104,6 @@ def test_runs_wait_for_room(tmp_path: Path) -> None:
     launcher.advance()
     assert (launcher.word(runs[0]), launcher.word(runs[1])) == ("", "for other runs")
     until(lambda: "attempt 0" in runs[0].log.read_text())
-    time.sleep(0.3)  # it is being made ready for SIGTERM
     launcher.stop()
     assert (runs[0].folder / "terminated").exists()
     assert launcher.status(runs[0]) == 130
@@ -127,7 +118,7 @@ def test_no_run_outlives_a_killed_sweep(tmp_path: Path) -> None:
         from tests.unit.test_many_runs import probe
         launcher = LocalLauncher([probe(Path({str(tmp_path)!r}), "one", "waits")], 1)
         launcher.advance()
-        time.sleep(120)
+        time.sleep(9999)
     """)
     noted = tmp_path / "runs" / "one" / "attempt_0"
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as sweep:
@@ -168,11 +159,11 @@ def test_a_gpu_is_for_one_at_a_time(tmp_path: Path) -> None:
             done.set()
 
         threading.Thread(target=second).start()
-        assert release.wait(60)
+        assert release.wait(PATIENCE)
         # While it waits for two it holds none.
         with held_gpus(["c"], 1, lambda: None, tmp_path):
             pass
-    assert done.wait(60)
+    assert done.wait(PATIENCE)
     assert waited == ["second", "a+b"]
 
 
@@ -194,9 +185,9 @@ def test_a_run_of_a_sweep_waits_for_the_stage_that_another_one_makes(tmp_path: P
         with pytest.raises(InputError, match="add --wait to wait for it"), locked(artifact):
             pass
         threading.Thread(target=second).start()
-        assert waits.wait(60)
+        assert waits.wait(PATIENCE)
         assert not entered.is_set()
-    assert entered.wait(60)
+    assert entered.wait(PATIENCE)
 
 
 @pytest.mark.parametrize(

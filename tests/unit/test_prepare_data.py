@@ -38,6 +38,7 @@ from tests.unit.voc_archives import (
     write_registry,
     write_tar,
 )
+from tests.waiting import PATIENCE
 
 SHARED = Path(os.environ.get("HARNESS_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 LISTS = small_lists()
@@ -394,7 +395,7 @@ def kill_at(number: int, archives: Archives, root: Path) -> None:
 def run(target: Callable[..., object], *arguments: object) -> int | None:
     process = FORK.Process(target=target, args=arguments)
     process.start()
-    process.join(120)
+    process.join(PATIENCE)
     return process.exitcode
 
 
@@ -456,7 +457,7 @@ def test_two_at_once_end_in_the_same_bytes(
     for process in pair:
         process.start()
     for process in pair:
-        process.join(120)
+        process.join(PATIENCE)
     assert [process.exitcode for process in pair] == [0, 0]
     assert tree(tmp_path / "data") == undisturbed
 

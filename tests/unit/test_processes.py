@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from harness.processes import map_unordered
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 _worker: dict[str, Any] = {}
@@ -50,14 +51,14 @@ def test_the_first_error_stops_the_work_and_keeps_its_type_and_number(workers: i
     taken: list[int] = []
 
     def items() -> Iterator[int]:
-        for item in range(1000):
+        for item in range(10_000):  # a hundredth of a second each, for whoever does not get the third
             taken.append(item)
             yield item
 
     with pytest.raises(OSError, match="No space left") as caught:
         list(map_unordered(fail_at_three, items(), workers, begin, (0,)))
     assert caught.value.errno == 28
-    assert len(taken) < 50
+    assert len(taken) < 5_000
 
 
 def test_only_a_few_items_are_taken_ahead() -> None:
@@ -80,7 +81,7 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         "def sleep(item):\n"
         # One write each: lines of two processes that are printed in pieces can mix.
         "    os.write(1, b'%d\\n' % os.getpid())\n"
-        "    time.sleep(99)\n"
+        "    time.sleep(9999)\n"
         "list(map_unordered(sleep, range(2), 2, begin, (0,)))\n"
     )
     with subprocess.Popen(
@@ -90,5 +91,5 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         workers = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
         assert all(worker.ppid() == parent.pid for worker in workers)
         os.kill(parent.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(workers, timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
     assert [w for w in alive if w.status() != psutil.STATUS_ZOMBIE] == []

@@ -86,6 +86,7 @@ def test_a_missing_list_is_named(tmp_path: Path, folder: Path) -> None:
         (mat_file(np.full((4, 5), 21, np.uint8)), "it holds label 21"),
         (mat_file(np.full((4, 5, 3), 1, np.uint8)), "shape"),
     ],
+    ids=["text", "header alone", "cut off", "label", "shape"],  # contents hold the time of their making
 )
 def test_a_file_that_is_no_mask_is_named(tmp_path: Path, folder: Path, content: bytes, reason: str) -> None:
     with pytest.raises(

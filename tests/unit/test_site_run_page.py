@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaderboard.site.config_view import config_blocks
@@ -86,6 +86,7 @@ def test_a_second_number_of_a_kind_has_an_anchor_of_its_own(tmp_path: Path) -> N
     assert {"seg", "seg-2"} <= set(page.ids)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=150), st.text(max_size=150))
 def test_names_of_folders_are_safe_and_tell_runs_apart(first: str, second: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,110}", folder_name(first)) or first == ""
