@@ -1,8 +1,8 @@
 """`python -m tests.fuzz --inputs 100000 --seed 0`: what became of the inputs; status 1 for a fault.
 
 An input may be accepted or refused by `InputError` (or what the reader documents besides). Everything else is
-a fault: another exception, more than ten seconds of a core or a minute of waiting, more than two GiB, code that
-runs, a file elsewhere.
+a fault: another exception, more than ten seconds of a core or a minute by the clock, more than two GiB, code
+that runs, a file elsewhere.
 The seed and the number of an input make it again: `--only TARGET --number N`.
 """
 
