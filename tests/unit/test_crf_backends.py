@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from harness.errors import InputError
+from harness.metrics.confusion import confusion_matrix, segmentation_metrics
 from harness.ops.crf import crf_from_labels, crf_from_probabilities, crfs_from_labels
 from harness.ops.crf_losers import TOLERANCE, _growth, can_win
 from harness.ops.crf_parameters import CRFParameters
 from harness.ops.crf_refiner import ALPHA_CRF, SEGMENTATION_CRF, DenseCRF
 from harness.ops.mean_field import Pairwise, mean_field, pairwise
 
+SHARED = Path(os.environ.get("HARNESS_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+VOC_MINI = SHARED / "data" / "voc-mini" / "VOCdevkit" / "VOC2012"
 SIZE = (60, 77)
 MCC_CRF = CRFParameters(10, 1, 1, 121, 5, 4)
 
@@ -160,3 +166,45 @@ def test_mean_field_without_iterations_is_the_softmax() -> None:
     unary = energy(probabilities(3, confident=2))
     field = mean_field(unary, pairwise(photograph(), MCC_CRF), 0)
     torch.testing.assert_close(field.marginals, (-unary).softmax(0))
+
+
+def real_scores(labels: int, number: int, margin: float = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A photograph, its mask, and probabilities like those of a network of stride 16, with noise.
+
+    Returns:
+        (H, W, 3) uint8; (H, W) uint8 with 255 at borders; (labels, H, W) float32.
+    """
+    mask_path = sorted((VOC_MINI / "SegmentationClass").glob("*.png"))[number]
+    image = np.asarray(Image.open(VOC_MINI / "JPEGImages" / f"{mask_path.stem}.jpg").convert("RGB"))
+    truth = np.asarray(Image.open(mask_path))
+    size, cells = truth.shape, (truth.shape[0] // 16, truth.shape[1] // 16)
+    planes = torch.from_numpy(np.where(truth == 255, 0, truth)[None] == np.arange(labels)[:, None, None])
+    generator = torch.Generator().manual_seed(number)
+    logits = margin * F.interpolate(planes[None].float(), cells, mode="area")
+    logits += torch.randn(logits.shape, generator=generator)
+    return image, truth, F.interpolate(logits, size, mode="bilinear")[0].softmax(0).numpy()
+
+
+@pytest.mark.skipif(not VOC_MINI.is_dir(), reason="no voc-mini beside the checkout (HARNESS_SHARED)")
+def test_backends_agree_on_photographs_and_their_miou() -> None:
+    counts = {backend: np.zeros((21, 21), np.int64) for backend in ("pydensecrf", "torch")}
+    for number in range(3):
+        image, truth, probability = real_scores(21, number)
+        found = {}
+        for backend, count in counts.items():
+            parameters = replace(MCC_CRF, backend=backend)
+            found[backend] = crf_from_probabilities(image, probability, parameters)[0]
+            count += confusion_matrix(truth, found[backend], 21)
+        assert (found["torch"] == found["pydensecrf"]).mean() >= 0.998
+        assert (found["torch"] != probability.argmax(0)).mean() > 0.01  # the CRF changes something
+    miou = {backend: 100 * segmentation_metrics(count).mean_iou for backend, count in counts.items()}
+    assert abs(miou["torch"] - miou["pydensecrf"]) < 0.05
+
+
+@pytest.mark.skipif(not VOC_MINI.is_dir(), reason="no voc-mini beside the checkout (HARNESS_SHARED)")
+def test_labels_are_left_out_of_a_photograph_and_change_no_pixel() -> None:
+    image, _, probability = real_scores(81, 0, margin=24)
+    unary, terms = energy(probability), pairwise(image, MCC_CRF)
+    field = mean_field(unary, terms, 10)
+    assert 2 <= len(field.kept) < 40
+    assert torch.equal(field.labels.flatten(), everything(unary, terms, 10).argmax(1))
