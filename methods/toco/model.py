@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MessageHub
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -23,6 +25,7 @@ from methods.toco.losses import affinity_loss, balanced_cross_entropy, pair_labe
 from methods.toco.network import Batch, TokenNetwork, gather
 
 MAIN, AUXILIARY = 0, 1  # of the class maps
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,17 @@ class Phases:
     seg: int | None = 2001
     main_labels: int | None = 0
     main_views: int | None = None
+
+    def warn(self, steps: int) -> None:
+        """Log which phases a training of so many steps never comes to."""
+        late = {name: first for name, first in vars(self).items() if first is not None and first >= steps}
+        if late:
+            _log.warning(
+                "this training ends after %d steps, before %s: change stages.*.model.phases with "
+                "train_cfg.max_iters, or the losses that wait for them count nothing",
+                steps,
+                " and ".join(f"phases.{name}={first}" for name, first in late.items()),
+            )
 
 
 def reached(iteration: int, first: int | None) -> bool:
@@ -121,7 +135,11 @@ class ToCo(TokenNetwork):
 
     def count(self) -> int:
         """Number of this step, from 0; it is kept with the network, so that a resumed training goes on."""
-        now = int(self.iteration) if self._next is None else self._next
+        if self._next is None:
+            self._next = int(self.iteration)
+            if steps := MessageHub.get_current_instance().get_info("max_iters", None):
+                self.phases.warn(steps)
+        now = self._next
         self._next = now + 1
         self.iteration += 1
         return now

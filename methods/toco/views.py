@@ -6,7 +6,7 @@ Source: spec `mcc`, section 5.2; on Pillow images, as released.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from harness.data.geometry import CutResize, Geometry, Offsets, ResizeCut, Squar
 from harness.data.pixels import IMAGENET_MEAN, IMAGENET_STD, Float32Array, ToFloat, Uint8Array
 from harness.data.transforms import Label, RandomResizedCrop, Size, SquareCrop
 
-_BLUR = (0.1, 2.0)  # range of the radius
 _SOLARISE = 128  # values from here on are inverted
 
 
@@ -73,6 +72,7 @@ class Photometric:
         solarised: probability of a solarisation.
         jittered: probability of `jitter`.
         greyed: probability of losing all colour.
+        radius: range of the blur's radius in pixels.
         jitter: of brightness, contrast, saturation and hue.
     """
 
@@ -80,6 +80,7 @@ class Photometric:
     solarised: float = 0.0
     jittered: float = 0.8
     greyed: float = 0.2
+    radius: tuple[float, float] = (0.1, 2.0)
     jitter: ColourJitter = field(default_factory=lambda: ColourJitter(0.4, 0.4, 0.2, 0.1))
 
     def __call__(self, image: Uint8Array, rng: np.random.Generator) -> Uint8Array:
@@ -89,7 +90,7 @@ class Photometric:
         if rng.random() < self.greyed:
             image = grey(image)
         if rng.random() < self.blurred:
-            image = blur(image, float(rng.uniform(*_BLUR)))
+            image = blur(image, float(rng.uniform(*self.radius)))
         if rng.random() < self.solarised:
             image = solarise(image)
         return image
@@ -116,6 +117,8 @@ class ContrastViews(SquareCrop):
         crop: side of all views.
         scale: range of the crop's factor.
         area: range of the second view's part of the image.
+        greyed: probability of a view to lose its colours.
+        radius: range of the radius of blurs, which suits the crop of 448.
         align_local_flip: mirror the local view with the crop. The release draws a mirror for each, but
             applies masks and regions that it makes of the one to the other.
         flip_box: mirror the content with the crop; the release leaves it as it was before.
@@ -128,11 +131,17 @@ class ContrastViews(SquareCrop):
         crop: int = 448,
         scale: tuple[float, float] = (0.5, 2.0),
         area: tuple[float, float] = (0.4, 1.0),
+        greyed: float = 0.2,
+        radius: tuple[float, float] = (0.1, 2.0),
         align_local_flip: bool = False,
         flip_box: bool = False,
     ) -> None:
         self.crop, self.scale = crop, (scale[0], scale[1])
         self.second = RandomResizedCrop(crop, area=area)
+        self.second_colours, self.local_colours, self.crop_colours = (
+            replace(colours, greyed=greyed, radius=(radius[0], radius[1]))
+            for colours in (GLOBAL, LOCAL, CROP)
+        )
         self.align_local_flip, self.flip_box = align_local_flip, flip_box
 
     def geometry(self, size: Size, rng: np.random.Generator) -> ResizeCut:
@@ -150,13 +159,13 @@ class ContrastViews(SquareCrop):
         size = (image.shape[0], image.shape[1])
         second: Geometry = self.second.geometry(size, rng)
         assert isinstance(second, CutResize)
-        second_view = GLOBAL(second.square(image).pixels, rng)
+        second_view = self.second_colours(second.square(image).pixels, rng)
         geometry = self.geometry(size, rng)
         square = geometry.square(image)
         flip, local_flip = rng.random() < 0.5, rng.random() < 0.5
         local_flip = flip if self.align_local_flip else local_flip
-        local_view = LOCAL(_turned(square.pixels, local_flip), rng)
-        pixels = CROP(_turned(square.pixels, flip), rng)
+        local_view = self.local_colours(_turned(square.pixels, local_flip), rng)
+        pixels = self.crop_colours(_turned(square.pixels, flip), rng)
         content = np.zeros((self.crop, self.crop), np.uint8)
         content[square.rows, square.columns] = 1
         extra = {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
@@ -54,6 +55,19 @@ def batch() -> Batch:
 def losses(model: ToCo) -> dict[str, Tensor]:
     torch.manual_seed(7)
     return {name: value for name, value in model.loss(batch()).items() if name.startswith("loss_")}
+
+
+@pytest.mark.parametrize(("steps", "warned"), [(30, ["phases.seg=40"]), (41, [])])
+def test_a_training_that_ends_before_a_phase_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, steps: int, warned: list[str]
+) -> None:
+    hub = MessageHub.get_current_instance()
+    monkeypatch.setitem(hub.runtime_info, "max_iters", steps)
+    model = network(phases={"contrast": 0, "seg": 40, "main_views": None})
+    model.loss(batch())
+    model.loss(batch())
+    assert [text for text in warned if text in caplog.text] == warned
+    assert len(caplog.records) == len(warned)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,27 @@ def test_the_same_generator_gives_the_same_views() -> None:
         assert not np.array_equal(view, other[name]) or name == "content"
 
 
+def test_colours_and_sharpness_can_be_kept() -> None:
+    """Every crop is blurred and a fifth of the views is grey, but for small pictures whose colours count."""
+    colourful = np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    released = [views(seed, colourful) for seed in range(40)]
+    kept = [views(seed, colourful, greyed=0.0, radius=(0.01, 0.02)) for seed in range(40)]
+
+    def grey(view: np.ndarray) -> bool:
+        return bool((view.max(0) == view.min(0)).all())
+
+    assert any(grey(view["second_view"]) for view in released)
+    assert not any(grey(view["second_view"]) for view in kept)
+    assert roughness(kept) > 1.5 * roughness(released)
+
+
+def roughness(samples: list[dict[str, np.ndarray]]) -> float:
+    """Mean difference of neighbouring pixels of the crops."""
+    return float(
+        np.mean([np.abs(np.diff(sample["crop"].astype(float), axis=1)).mean() for sample in samples])
+    )
+
+
 def right_is_brighter(view: np.ndarray) -> bool:
     half = CROP // 2
     return float(view[..., half:].mean()) > float(view[..., :half].mean())
