@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,17 @@ SHORT = (  # a training that can be pre-empted in the middle
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster that takes jobs; they find the project as this process does."""
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cluster that takes jobs, which find the project as this process does and end with the test."""
     if shutil.which("sinfo") is None:
         pytest.skip("SLURM is not installed (ci/slurm-bootstrap.sh installs it)")
     asked = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False, timeout=60)
     if asked.returncode != 0:
         pytest.skip(f"no SLURM cluster answers (ci/slurm-bootstrap.sh starts one): {asked.stderr.strip()}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    yield
+    for submitted in tmp_path.rglob("*_submitted.pkl"):  # else it is queued again and again
+        subprocess.run(["scancel", submitted.name.split("_")[0]], check=False, capture_output=True)
 
 
 def requeue(job_id: str) -> None:
