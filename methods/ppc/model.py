@@ -72,6 +72,8 @@ class PPC(SEAM):
         temperature: of the contrast.
         hard: ranks of the negatives in the contrast within a view, see `semi_hard`.
         embedding: channels of the projection.
+        dropout: probability that a channel of the trunk's last map is left out. Narrow trunks, whose few
+            channels are not redundant, train without.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class PPC(SEAM):
         temperature: float = 0.1,
         hard: tuple[int, int] = (3, 13),
         embedding: int = 128,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__(num_classes, backbone)
+        self.dropout = nn.Dropout2d(dropout)
         self.view_size, self.background_score = view_size, background_score
         self.background_pixels = BACKGROUND_PIXELS[background_pixels]
         self.temperature, self.hard = temperature, (hard[0], hard[1])

@@ -4,37 +4,21 @@ title = "PPC"
 custom_imports = ["methods.ppc", "methods.modules"]
 
 stages = dict(
-    pretrain=_base_.narrow_pretrain,
+    pretrain=_base_.narrow_classifier,
     cam=dict(
-        type="train",
-        split="train_aug",
-        labels="image",
+        _base_.narrow_contrast,
         model=dict(
             type="PPC",
             num_classes=10,
-            backbone=_base_.narrow_backbone,
+            backbone=_base_.narrow_frozen,
             view_size=56,
             hard=(1, 6),
             embedding=64,
+            dropout=0.0,
         ),
-        init=_base_.narrow_init,
-        transform=_base_.narrow_transform,
-        train_dataloader=dict(batch_size=16),
-        optim_wrapper=dict(optimizer=_base_.narrow_adamw),
-        param_scheduler=dict(type="PolyLR", power=0.9),
         train_cfg=dict(max_epochs=2),
     ),
-    cam_scores=dict(
-        type="infer",
-        split="train",
-        checkpoint="cam",
-        inference=dict(
-            type="MultiScaleCAM",
-            scales=(1.0, 1.5),
-            flip_fusion="sum",
-            high_res="direct",
-            normalisation="min_max",
-        ),
-    ),
-    seeds=_base_.narrow_seeds,
+    cam_scores=_base_.narrow_refined_infer,
+    seeds=dict(_base_.narrow_seeds, threshold=0.5),
+    pseudo=dict(refiner=dict(background=0.5)),
 )

@@ -30,7 +30,7 @@ from methods.modules.prototypes import (
     pseudo_labels,
 )
 from methods.modules.refined_labels import Thresholds
-from methods.modules.resnet38 import ResNet38
+from methods.modules.resnet38 import ResNet38, Stages
 from methods.modules.whole_batch import whole_batch
 from methods.rtc.compensator import class_relation, compensate, structure_loss
 from methods.rtc.labels import balanced_cross_entropy, pseudo_masks
@@ -78,6 +78,8 @@ class RTC(BaseModel):
         seg_from: iteration, counted from 0, from which on the segmentation branch is trained.
         thresholds: background scores between which a pixel of a pseudo mask is undecided, `low` and `high`.
         embedding: channels that the CAM is a linear map of.
+        dropout: probability that a channel of the trunk's last map is left out before the CAM. Narrow trunks,
+            whose few channels are not redundant, train without.
         segmentation: arguments of `SegmentationBranch` that differ.
     """
 
@@ -94,6 +96,7 @@ class RTC(BaseModel):
         seg_from: int = 0,
         thresholds: Mapping[str, float] | None = None,
         embedding: int = 256,
+        dropout: float = 0.5,
         segmentation: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
@@ -104,7 +107,7 @@ class RTC(BaseModel):
         self.thresholds = Thresholds(**(thresholds or {"low": 0.20, "high": 0.55}))
         self.refine = PixelAdaptive("varm")
         self.backbone: ResNet38 = MODELS.build(backbone)
-        self.dropout = nn.Dropout2d(0.5)
+        self.dropout = nn.Dropout2d(dropout)
         self.proj1 = convolution(self.backbone.out_channels, embedding)
         self.classifier1 = convolution(embedding, num_classes + 1)
         for layer in (self.proj1, self.classifier1):
@@ -141,14 +144,21 @@ class RTC(BaseModel):
         seg = self.segmentation(stages) if segment else None
         return View(resize(cam, size), resize(refined, size), embedding, refined, seg)
 
+    def class_scores(self, inputs: Tensor) -> Tensor:
+        """(n, K - 1) probabilities that images (n, 3, H, W) have the classes, as they gate the prediction."""
+        return self._gates(self.backbone(inputs), inputs.shape[-2:])[:, 1:]
+
     def segment(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probability (n, K) that an image has a class, and logits (n, K, H/4, W/4) of its pixels.
 
         Without pixel correlation, which prediction does not need.
         """
         stages = self.backbone(images)
-        cam = resize(self.classifier1(F.relu(self.proj1(self.dropout(stages.conv6)))), images.shape[-2:])
-        return cam.mean((2, 3)).sigmoid(), self.segmentation(stages)
+        return self._gates(stages, images.shape[-2:]), self.segmentation(stages)
+
+    def _gates(self, stages: Stages, size: torch.Size) -> Tensor:
+        cam = self.classifier1(F.relu(self.proj1(self.dropout(stages.conv6))))
+        return resize(cam, size).mean((2, 3)).sigmoid()
 
     def loss(self, image: Tensor, content: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """All terms of a training step.

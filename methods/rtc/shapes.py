@@ -5,39 +5,23 @@ title = "RTC"
 custom_imports = ["methods.rtc", "methods.modules"]
 
 stages = dict(
-    pretrain=_base_.narrow_pretrain,
+    pretrain=_base_.narrow_classifier,
     cam=dict(
-        type="train",
-        split="train_aug",
-        labels="image",
+        _base_.narrow_contrast,
         model=dict(
             type="RTC",
             num_classes=10,
-            backbone=_base_.narrow_backbone,
+            backbone=_base_.narrow_frozen,
             view_size=56,
             seg_from=100,
             embedding=64,
+            dropout=0.0,
             segmentation=dict(width=64, shallow=16, dilation=2),
         ),
-        init=_base_.narrow_init,
         transform=dict(type="BoxedLongSideCrop", long_side=(96, 160), crop=112),
-        train_dataloader=dict(batch_size=16),
-        optim_wrapper=dict(optimizer=_base_.narrow_adamw),
-        param_scheduler=dict(type="PolyLR", power=0.9),
         train_cfg=dict(max_epochs=3),
     ),
-    cam_scores=dict(
-        type="infer",
-        split="train",
-        checkpoint="cam",
-        inference=dict(
-            type="MultiScaleCAM",
-            scales=(1.0, 1.5),
-            flip_fusion="sum",
-            high_res="direct",
-            normalisation="min_max",
-        ),
-    ),
+    cam_scores=_base_.narrow_refined_infer,
     seeds=_base_.narrow_seeds,
     seg_scores=dict(
         type="infer",

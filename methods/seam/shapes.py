@@ -17,17 +17,6 @@ stages = dict(
         param_scheduler=dict(type="PolyLR", power=0.9),
         train_cfg=dict(max_epochs=2),
     ),
-    cam_scores=dict(
-        type="infer",
-        split="train",
-        checkpoint="cam",
-        inference=dict(
-            type="MultiScaleCAM",
-            scales=(1.0, 1.5),
-            flip_fusion="sum",
-            high_res="direct",
-            normalisation="min_max",
-        ),
-    ),
+    cam_scores=_base_.narrow_refined_infer,
     seeds=_base_.narrow_seeds,
 )

@@ -99,6 +99,12 @@ def test_a_switch_changes_its_terms_only(setting: dict[str, Any], changed: set[s
     assert {n for n in losses[0] if not torch.equal(losses[0][n], losses[1][n])} == changed
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_channels_are_left_out_at_the_given_share(share: float) -> None:
+    model = network(dropout=share).train()
+    assert (model.maps(batch()[0]).embedding.abs().sum() == 0) == (share == 1)
+
+
 def test_prototypes_get_no_gradient_and_maps_are_those_of_seam() -> None:
     model, (image, labels) = network(), batch()
     first, second = model.maps(image), model.maps(F.interpolate(image, size=(32, 32), mode="bilinear"))

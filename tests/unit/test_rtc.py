@@ -198,6 +198,18 @@ def test_the_relation_of_classes_is_finite_for_one_class() -> None:
     )
 
 
+def test_class_scores_are_the_gates_of_the_prediction() -> None:
+    model, image = network(), batch()[0]
+    with torch.no_grad():
+        torch.testing.assert_close(model.class_scores(image), model.segment(image)[0][:, 1:])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_channels_are_left_out_at_the_given_share(share: float) -> None:
+    model = network(dropout=share).train()
+    assert (model.view(batch()[0], segment=False).embedding.abs().sum() == 0) == (share == 1)
+
+
 def test_gradients_of_the_refined_cam_stay_in_the_refinement() -> None:
     model = network()
     model.view(batch()[0], segment=False).refined.square().mean().backward()

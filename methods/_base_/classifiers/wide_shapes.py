@@ -36,3 +36,37 @@ narrow_seeds = dict(
     threshold=0.3,
     sweep=dict(start=0.0, stop=0.80, step=0.01),
 )
+
+# Refined CAMs, stretched by minimum and maximum: SEAM, PPC and RTC.
+narrow_refined_infer = dict(
+    type="infer",
+    split="train",
+    checkpoint="cam",
+    inference=dict(
+        type="MultiScaleCAM",
+        scales=(1.0, 1.5),
+        flip_fusion="sum",
+        high_res="direct",
+        normalisation="min_max",
+    ),
+)
+
+# Contrast with prototypes (PPC, RTC) starts from a trunk that knows the classes and keeps what it knows: new
+# layers learn at ten times its rate, and its norms are frozen, both as in the papers. Two views of different
+# size would share the norms' statistics.
+narrow_frozen = dict(narrow_backbone, norm="frozen")
+
+narrow_sgd = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=1e-4, nesterov=True)
+
+narrow_classifier = dict(narrow_pretrain, optim_wrapper=dict(optimizer=narrow_sgd))
+
+narrow_contrast = dict(
+    type="train",
+    split="train_aug",
+    labels="image",
+    init=narrow_init,
+    transform=narrow_transform,
+    train_dataloader=dict(batch_size=16),
+    optim_wrapper=dict(optimizer=narrow_sgd, paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=0.1)})),
+    param_scheduler=dict(type="PolyLR", power=0.9),
+)
