@@ -6,9 +6,7 @@ custom_imports = ["methods.hsc", "methods.modules"]
 stages = dict(
     pretrain=_base_.narrow_pretrain,
     cam=dict(
-        type="train",
-        split="train_aug",
-        labels="image",
+        _base_.narrow_train,
         auxiliary=["saliency"],
         model=dict(
             type="HSC",
@@ -20,15 +18,11 @@ stages = dict(
             background_score=0.10,
             top_loss=32,
             top_update=4,
+            psc_bg_prototype="masked",
+            bank_init="zeros",
             pixel_channels=64,
             region_channels=64,
         ),
-        init=_base_.narrow_init,
-        transform=_base_.narrow_transform,
-        train_dataloader=dict(batch_size=16),
-        optim_wrapper=dict(optimizer=_base_.narrow_adamw),
-        param_scheduler=dict(type="PolyLR", power=0.9),
-        train_cfg=dict(max_epochs=2),
     ),
     cam_scores=_base_.narrow_infer,
     seeds=_base_.narrow_seeds,

@@ -6,16 +6,8 @@ custom_imports = ["methods.seam", "methods.modules"]
 stages = dict(
     pretrain=_base_.narrow_pretrain,
     cam=dict(
-        type="train",
-        split="train_aug",
-        labels="image",
+        _base_.narrow_train,
         model=dict(type="SEAM", num_classes=10, backbone=_base_.narrow_backbone, view_scale=0.5),
-        init=_base_.narrow_init,
-        transform=_base_.narrow_transform,
-        train_dataloader=dict(batch_size=16),
-        optim_wrapper=dict(optimizer=_base_.narrow_adamw),
-        param_scheduler=dict(type="PolyLR", power=0.9),
-        train_cfg=dict(max_epochs=2),
     ),
     cam_scores=_base_.narrow_refined_infer,
     seeds=_base_.narrow_seeds,

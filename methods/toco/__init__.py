@@ -4,7 +4,6 @@ from methods.toco.fused_segmentation import FusedSegmentation
 from methods.toco.inference import SquareLogits, SquareMaps
 from methods.toco.model import ToCo
 from methods.toco.network import TokenClassifier
-from methods.toco.schedule import WarmupPolyLR
 from methods.toco.views import ContrastViews
 
 __all__ = [
@@ -14,5 +13,4 @@ __all__ = [
     "SquareMaps",
     "ToCo",
     "TokenClassifier",
-    "WarmupPolyLR",
 ]

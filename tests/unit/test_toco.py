@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 
 from harness.ops.pixel_adaptive import PixelAdaptive
+from harness.schedules import WarmupPolyLR
 from methods.modules.refined_labels import Thresholds, refined_labels
 from methods.toco import crops
 from methods.toco.heads import Projector, follow
@@ -20,7 +21,6 @@ from methods.toco.labels import affinity_labels, interest, seed_labels
 from methods.toco.losses import affinity_loss, balanced_cross_entropy, pair_labels, token_contrast
 from methods.toco.model import ToCo
 from methods.toco.network import HEADS, WEIGHT_NORM, Batch, convert_authors
-from methods.toco.schedule import WarmupPolyLR
 
 SIDE, CLASSES = 64, 3
 TINY: dict[str, Any] = {

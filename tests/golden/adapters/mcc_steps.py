@@ -13,6 +13,7 @@ from mmseg.registry import MODELS, PARAM_SCHEDULERS
 from torch import Tensor, nn
 
 from harness.config import find_config, load_config
+from harness.schedules import WarmupPolyLR
 from harness.schema import TrainStage
 from methods.mcc.masks import enlarge
 from methods.mcc.model import MCC
@@ -20,7 +21,6 @@ from methods.modules.refined_labels import resize
 from methods.toco.heads import follow
 from methods.toco.labels import affinity_labels
 from methods.toco.network import Batch
-from methods.toco.schedule import WarmupPolyLR
 from tests.golden.adapters.mcc import network_of
 from tests.golden.adapters.mcc_losses import inside, with_planes
 from tests.golden.case import Case, adapter
