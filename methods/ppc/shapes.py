@@ -4,7 +4,7 @@ title = "PPC"
 custom_imports = ["methods.ppc", "methods.modules"]
 
 stages = dict(
-    pretrain=_base_.narrow_classifier,
+    pretrain=_base_.narrow_pretrain,
     cam=dict(
         _base_.narrow_contrast,
         model=dict(
@@ -16,7 +16,6 @@ stages = dict(
             embedding=64,
             dropout=0.0,
         ),
-        train_cfg=dict(max_epochs=2),
     ),
     cam_scores=_base_.narrow_refined_infer,
     seeds=dict(_base_.narrow_seeds, threshold=0.5),

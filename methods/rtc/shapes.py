@@ -5,7 +5,7 @@ title = "RTC"
 custom_imports = ["methods.rtc", "methods.modules"]
 
 stages = dict(
-    pretrain=_base_.narrow_classifier,
+    pretrain=_base_.narrow_pretrain,
     cam=dict(
         _base_.narrow_contrast,
         model=dict(
@@ -13,7 +13,7 @@ stages = dict(
             num_classes=10,
             backbone=_base_.narrow_frozen,
             view_size=56,
-            seg_from=100,
+            seg_from=200,
             embedding=64,
             dropout=0.0,
             segmentation=dict(width=64, shallow=16, dilation=2),

@@ -70,15 +70,8 @@ narrow_refined_infer = dict(
 # size would share the norms' statistics.
 narrow_frozen = dict(narrow_backbone, norm="frozen")
 
-narrow_classifier = dict(narrow_pretrain, train_dataloader=dict(batch_size=16))
-
 narrow_contrast = dict(
-    type="train",
-    split="train_aug",
-    labels="image",
-    init=narrow_init,
-    transform=narrow_transform,
-    train_dataloader=dict(batch_size=16),
+    narrow_train,
     optim_wrapper=dict(optimizer=narrow_sgd, paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=0.1)})),
     param_scheduler=dict(type="PolyLR", power=0.9),
 )
