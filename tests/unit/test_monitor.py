@@ -312,12 +312,15 @@ def test_result_is_there_after_an_exception_and_the_thread_is_gone() -> None:
 
 
 def test_expensive_samples_are_taken_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(monitor_module, "time", clock)
     monitor = Monitor(interval=0.5, nvml=FakeNvml())
-    with monitor:
-        monkeypatch.setattr(monitor, "_cpu_seconds", 0.1)
-        assert monitor._pause() == pytest.approx(20.0, abs=0.5)
-        monkeypatch.setattr(monitor, "_cpu_seconds", 0.0)
-        assert monitor._pause() == 0.5
+    monitor._start, monitor._cpu_seconds = 0.0, 0.1
+    assert monitor._pause() == pytest.approx(20.0)
+    clock.now = 15.0
+    assert monitor._pause() == pytest.approx(5.0)
+    monitor._cpu_seconds = 0.0
+    assert monitor._pause() == 0.5
 
 
 def test_measurements_survive_json() -> None:
