@@ -86,6 +86,7 @@ def _run(context: StageContext, team: Team) -> StageResult:
     )
     torch.manual_seed(context.request.seed)
     model = MODELS.build(config.model)
+    model.init_weights()
     if config.weights is not None and context.request.weights is not None:
         load_weights(model, context.request.weights, config.weights, context.request.weights_layout)
     for role, init in config.inits().items():
@@ -307,6 +308,11 @@ def make_loader(context: StageContext, config: TrainStage, schedule: Schedule, s
     )
 
 
+class _Runner(Runner):
+    def _init_model_weights(self) -> None:
+        """Nothing: weights are there, and parts that can begin anew, as timm's transformers, would do so."""
+
+
 def make_runner(
     context: StageContext,
     config: TrainStage,
@@ -322,7 +328,7 @@ def make_runner(
         scheduler.setdefault("end", schedule.iterations + 1)
     if scheduler.get("type") == "EpochCosineLR":
         scheduler.setdefault("per_epoch", schedule.per_epoch)
-    return Runner(
+    return _Runner(
         model=model,
         work_dir=str(context.artifact.state),
         train_dataloader=loader,

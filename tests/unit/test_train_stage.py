@@ -152,7 +152,14 @@ FROZEN = merged(
 )
 
 
-def test_initial_weights_reach_their_part_of_the_model_and_stay(tmp_path: Path, shapes_root: Path) -> None:
+@pytest.mark.parametrize("resets", [False, True], ids=["plain", "part that can begin anew"])
+def test_initial_weights_reach_their_part_of_the_model_and_stay(
+    tmp_path: Path, shapes_root: Path, monkeypatch: pytest.MonkeyPatch, resets: bool
+) -> None:
+    """mmengine's runner calls `init_weights` of all parts, which timm's transformers have."""
+    if resets:
+        part = type(TinyNet().classifier)
+        monkeypatch.setattr(part, "init_weights", lambda self: self.reset_parameters(), raising=False)
     given = {n: torch.full_like(t, 0.25) for n, t in TinyNet().classifier.state_dict().items()}
     torch.save(given, tmp_path / "weights.pth")
     config = {**FROZEN, "weights": {"name": "tiny", "target": "classifier"}}
