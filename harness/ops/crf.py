@@ -91,7 +91,9 @@ def crf_from_probabilities(
     Returns:
         (H, W) int64 labels and (C, H, W) float32 marginals.
     """
-    return _mean_field(image, -np.log(np.clip(probability, MIN_PROBABILITY, 1.0)), parameters)
+    unary = np.clip(probability, MIN_PROBABILITY, 1.0)
+    np.negative(np.log(unary, out=unary), out=unary)  # in place: 81 labels at full size are 100 MiB and more
+    return _mean_field(image, unary, parameters)
 
 
 def _mean_field(

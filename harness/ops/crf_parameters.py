@@ -25,7 +25,7 @@ class CRFParameters:
         rows_first: give the kernels positions as (row, column). The lattice approximates one dimension after
             the other, so the marginals differ by some percent from those of (column, row).
         backend: `pydensecrf`, on one core; `torch`, on the GPU if there is one; `auto`, the faster of them
-            as measured by benchmarks/test_dense_crf.py, which is torch on CPUs as well.
+            as measured by benchmarks/test_dense_crf.py: torch, on CPUs as well, for any number of labels.
     """
 
     iterations: int
