@@ -49,14 +49,22 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def requeue(job_id: str) -> None:
-    """Pre-empt a job as an administrator does, and cut short the two minutes that SLURM pauses then."""
+    """Pre-empt a job as an administrator does."""
     subprocess.run(["scontrol", "requeue", job_id], check=True)
 
     def waits() -> bool:
         return (queued([job_id]) or {}).get(job_id, "").startswith("pending")
 
     until(waits, "the job to be queued again")
-    subprocess.run(["scontrol", "update", f"jobid={job_id}", "starttime=now"], check=True)
+    begin_soon(job_id)
+
+
+def begin_soon(job_id: str) -> None:
+    """Cut short the two minutes that SLURM pauses after a requeue.
+
+    Not at once: a node refuses a job in the second in which it revoked the credential of its last start.
+    """
+    subprocess.run(["scontrol", "update", f"jobid={job_id}", "starttime=now+3"], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +114,7 @@ def test_runs_are_one_array_job_and_a_failed_one_does_not_concern_the_others(tmp
     until(lambda: (runs[2].folder / "terminated").exists(), "the third run to be ended")
     job = launcher.job_ids[2]
     until(lambda: (queued([job]) or {}).get(job, "").startswith("pending"), "the job to be queued again")
-    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
+    begin_soon(job)
     views = Sweep(runs, launcher, SweepView(Console(file=io.StringIO()))).execute()
     assert [(view.state, view.note) for view in views] == [
         ("done", ""),
