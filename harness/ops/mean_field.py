@@ -52,10 +52,10 @@ class Pairwise:
             marginals: not the same tensor.
         """
         largest = max(self.kernels, key=lambda kernel: kernel.vertices)
-        for part in largest.parts(marginals.shape[1]):
-            values = marginals[:, part].contiguous()
+        for start, stop in largest.parts(marginals.shape[1]):
+            values = marginals[:, start:stop].contiguous()
             for kernel in self.kernels:
-                total[:, part] += kernel.apply_part(values)
+                total[:, start:stop] += kernel.apply_part(values)
         return total
 
 

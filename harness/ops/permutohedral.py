@@ -80,18 +80,18 @@ class PermutohedralLattice:
         if len(parts) == 1:
             return self.apply_part(values.contiguous(), transpose)
         result = torch.empty_like(values)
-        for part in parts:
-            result[:, part] = self.apply_part(values[:, part].contiguous(), transpose)
+        for start, stop in parts:
+            result[:, start:stop] = self.apply_part(values[:, start:stop].contiguous(), transpose)
         return result
 
     def parts(self, columns: int, item_bytes: int = 4) -> list[Columns]:
-        """Ranges of `columns` values that go through together, about equally wide."""
+        """First and end of the values, of `columns`, that go through together, about equally many."""
         room = _COLUMNS
         if self.slice.values.device.type == "cpu":
             room = min(room, max(_FIELD_BYTES // (item_bytes * self.vertices), 1))
         count = max(-(-columns // room), 1)
         bounds = [columns * part // count for part in range(count + 1)]
-        return [slice(*ends) for ends in pairwise(bounds)]
+        return list(pairwise(bounds))
 
     def apply_part(self, values: Tensor, transpose: bool = False) -> Tensor:
         """`apply` on contiguous values of one of the `parts`."""
