@@ -26,7 +26,6 @@ from torch import Tensor
 from harness.ops.sparse_rows import SparseRows
 
 _MAX_KEY = 2**62
-Columns = slice  # in the lattice, whose own `slice` hides the name
 _COLUMNS = 32
 _FIELD_BYTES = 24 * 2**20
 """Bounds of the values that go through together, so that memory for 81 labels is bounded. On a CPU, blocks of
@@ -84,7 +83,7 @@ class PermutohedralLattice:
             result[:, start:stop] = self.apply_part(values[:, start:stop].contiguous(), transpose)
         return result
 
-    def parts(self, columns: int, item_bytes: int = 4) -> list[Columns]:
+    def parts(self, columns: int, item_bytes: int = 4) -> list[tuple[int, int]]:
         """First and end of the values, of `columns`, that go through together, about equally many."""
         room = _COLUMNS
         if self.slice.values.device.type == "cpu":
