@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.modules.equivariance import EPS
+from methods.modules.prototypes import top_positions
 
 Pair = tuple[Tensor, Tensor]  # one of each view
 TopPositions = Callable[[Tensor, int], Tensor]
@@ -29,14 +30,6 @@ class Term(NamedTuple):
 
     loss: Tensor
     banks: Pair
-
-
-def top_positions(values: Tensor, count: int) -> Tensor:
-    """(..., count) positions of the largest values (..., S), descending; of equal ones the first come first.
-
-    `topk` leaves the choice among equal values to the device; the background channel of PSC is constant.
-    """
-    return values.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
 
 def normalise_cam(refined: Tensor, background_score: float) -> Tensor:
