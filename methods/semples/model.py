@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harness.data.pixels import IMAGENET_MEAN, IMAGENET_STD
 from methods.semples.clip import CLIPTowers
 from methods.semples.losses import Pairs, attract, cosine, repel, repel_by_log, soft_masks
-from methods.semples.text import class_texts, nearest_tokens, tokenize
+from methods.semples.text import chance_of_nearest, class_texts, nearest_tokens, tokenize
 from methods.weaktr.network import AttentionCAM
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -213,11 +213,18 @@ class ContrastivePrompts(SemPLeS):
         return self
 
     def inspection(self) -> dict[str, Any]:
-        """Per class the token that each vector of its prompt is nearest to, with their cosine."""
-        found = nearest_tokens(self.learned.prompts.flatten(0, 1).detach(), self.clip.token_embedding.weight)
+        """Per class the token that each vector of its prompt is nearest to, with their cosine.
+
+        `chance` is the mean of such cosines for vectors that nobody has learned.
+        """
+        embedding = self.clip.token_embedding.weight
+        found = nearest_tokens(self.learned.prompts.flatten(0, 1).detach(), embedding)
         length = self.learned.prompts.shape[1]
         rows = [[nearest[0] for nearest in found[i : i + length]] for i in range(0, len(found), length)]
-        return {"prompts": dict(zip(self.learned.names, rows, strict=True))}
+        return {
+            "prompts": dict(zip(self.learned.names, rows, strict=True)),
+            "chance": chance_of_nearest(embedding),
+        }
 
     def terms(self, images: Tensor, pairs: Pairs) -> dict[str, Tensor]:
         """`loss_back_prompt` and `loss_text_prompt`, weighted; only the classes of the batch are encoded."""

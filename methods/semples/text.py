@@ -111,3 +111,10 @@ def nearest_tokens(vectors: Tensor, embedding: Tensor, count: int = 1) -> list[l
         [(decode([token]), value) for token, value in zip(row, best, strict=True)]
         for row, best in zip(ids.tolist(), values.tolist(), strict=True)
     ]
+
+
+def chance_of_nearest(embedding: Tensor, draws: int = 256) -> float:
+    """Mean cosine of a random direction and the nearest of the embeddings (VOCABULARY, W)."""
+    vectors = torch.randn(draws, embedding.shape[1], generator=torch.Generator().manual_seed(0))
+    vectors = F.normalize(vectors.to(embedding), dim=-1)
+    return float((vectors @ F.normalize(embedding, dim=-1).T).amax(-1).mean())

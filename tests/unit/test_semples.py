@@ -239,10 +239,13 @@ def test_inspection_names_the_tokens_that_prompts_are_nearest_to() -> None:
     model = prompting()
     ids = tokenize(["cat dog"])[0, 1:3]
     model.learned.prompts.data[3, :2] = 3 * model.clip.token_embedding(ids)
-    shown = model.inspection()["prompts"]
+    found = model.inspection()
+    shown = found["prompts"]
     assert list(shown) == list(CLASSES)
     assert [token for token, _ in shown["plus"][:2]] == ["cat ", "dog "]
     assert shown["plus"][0][1] == pytest.approx(1.0)
+    # The other vectors of that class are still what they were drawn as; their tokens mean nothing.
+    assert 0 < found["chance"] < 0.7 < shown["plus"][0][1]
     assert nearest_tokens(torch.zeros(0, 64), model.clip.token_embedding.weight) == []
 
 
@@ -310,13 +313,14 @@ def test_the_small_clip_sees_pictures_through_masks() -> None:
 
 
 def test_show_says_where_no_prompts_are(tmp_path: Path) -> None:
-    from leaderboard.prompts_view import _prompts, _table
+    from leaderboard.prompts_view import _inspection, _table
 
-    assert _prompts(tmp_path / "inspection.json") == {}
+    assert _inspection(tmp_path / "inspection.json") == {}
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(InputError, match="run the stage again"):
-        _prompts(tmp_path / "broken.json")
-    table = _table("prompts", {"drum": [["cat ", 0.5], ["dog", 0.7]]})
+        _inspection(tmp_path / "broken.json")
+    table = _table("b", {"prompts": {"drum": [["cat ", 0.5], ["dog", 0.7]]}, "chance": 0.18})
+    assert "0.18" in str(table.caption)
     assert [list(column.cells) for column in table.columns] == [["drum"], ["cat dog"], ["0.60"]]
 
 
