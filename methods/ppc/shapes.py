@@ -18,6 +18,6 @@ stages = dict(
         ),
     ),
     cam_scores=_base_.narrow_refined_infer,
-    seeds=dict(_base_.narrow_seeds, threshold=0.5),
-    pseudo=dict(refiner=dict(background=0.5)),
+    seeds=dict(_base_.narrow_seeds, threshold=0.1),
+    pseudo=dict(refiner=dict(background=0.1)),
 )
