@@ -89,7 +89,8 @@ class PPC(SEAM):
         embedding: int = 128,
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(num_classes, backbone, dropout=dropout)
+        super().__init__(num_classes, backbone)
+        self.dropout = nn.Dropout2d(dropout)
         self.view_size, self.background_score = view_size, background_score
         self.background_pixels = BACKGROUND_PIXELS[background_pixels]
         self.temperature, self.hard = temperature, (hard[0], hard[1])

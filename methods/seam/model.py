@@ -65,23 +65,14 @@ class SEAM(BaseModel):
         num_classes: foreground classes.
         backbone: config of a `ResNet38`.
         view_scale: size of the second view relative to the first.
-        dropout: probability that a channel of the trunk's last map is left out. Narrow trunks, whose few
-            channels all matter, learn little with the release's.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        backbone: dict[str, Any],
-        *,
-        view_scale: float = 0.3,
-        dropout: float = 0.5,
-    ) -> None:
+    def __init__(self, num_classes: int, backbone: dict[str, Any], *, view_scale: float = 0.3) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.view_scale = view_scale
         self.backbone = MODELS.build(backbone)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout2d(0.5)
         self.fc8 = nn.Conv2d(self.backbone.out_channels, num_classes + 1, 1, bias=False)
         nn.init.xavier_uniform_(self.fc8.weight)
         self.correlation = PixelCorrelation(

@@ -7,7 +7,7 @@ stages = dict(
     pretrain=_base_.narrow_pretrain,
     cam=dict(
         _base_.narrow_train,
-        model=dict(type="SEAM", num_classes=10, backbone=_base_.narrow_backbone, view_scale=0.5, dropout=0.0),
+        model=dict(type="SEAM", num_classes=10, backbone=_base_.narrow_backbone, view_scale=0.5),
     ),
     cam_scores=_base_.narrow_refined_infer,
     seeds=_base_.narrow_seeds,
