@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.golden import __main__ as runner
-from tests.golden.case import Case, forget_tensors, load_adapters, load_cases, run_case
+from tests.golden.case import ADAPTERS, Case, forget_tensors, load_adapters, load_cases, run_case
 
 FILES = sorted(Path(__file__).parent.glob("*.json"))
 CASES = [case for path in FILES for case in load_cases(path)]
@@ -70,6 +70,30 @@ def test_the_runner_fails_when_a_number_is_wrong_or_a_case_unknown(fault: str, t
     else:
         case["outputs"]["other"] = {"value": 1.0}
     assert runner.main([write(tmp_path / "wrong.json", document)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("by_kernels", "status"),
+    [
+        ((1.05, 1.015), "pass"),  # kernels differ, and the nearer one is within twice the tolerance
+        ((1.05, 1.03), "FAIL"),  # the nearer one is not
+        ((1.015, 1.015), "FAIL"),  # kernels agree: the number is wrong
+    ],
+)
+def test_a_number_that_kernels_leave_open_is_judged_by_the_nearer_one(
+    by_kernels: tuple[float, float], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = torch.backends.mkldnn.enabled
+
+    def of_kernels(case: Case) -> dict[str, float]:
+        return {"sum": by_kernels[torch.backends.mkldnn.enabled != usual]}
+
+    monkeypatch.setitem(ADAPTERS, "open", of_kernels)
+    raw = {"name": "open", "inputs": {}, "outputs": {"sum": {"value": 1.0}}, "tolerance": 0.01}
+    outcome = run_case(Case("none", raw))
+    assert outcome.status == status
+    assert ("kernels alone" in outcome.detail) == (status == "pass")
+    assert torch.backends.mkldnn.enabled == usual
 
 
 def test_the_runner_refuses_what_is_no_golden_file(tmp_path: Path) -> None:
