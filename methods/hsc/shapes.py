@@ -27,6 +27,6 @@ stages = dict(
     cam_scores=_base_.narrow_infer,
     seeds=_base_.narrow_seeds,
     # Its CAM network takes longest: with a shorter second stage than EPS's, all is done in eight minutes.
-    seg=dict(train_cfg=dict(max_iters=150)),
+    seg=dict(train_cfg=dict(max_iters=120)),
     seg_crf=dict(refiner=dict(scales=(1.0,))),
 )
