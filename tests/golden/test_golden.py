@@ -73,23 +73,25 @@ def test_the_runner_fails_when_a_number_is_wrong_or_a_case_unknown(fault: str, t
 
 
 @pytest.mark.parametrize(
-    ("by_kernels", "status"),
+    ("by_kernels", "other", "status"),
     [
-        ((1.05, 1.015), "pass"),  # kernels differ, and the nearer one is within twice the tolerance
-        ((1.05, 1.03), "FAIL"),  # the nearer one is not
-        ((1.015, 1.015), "FAIL"),  # kernels agree: the number is wrong
+        ((1.05, 1.015), 1.0, "pass"),  # kernels differ, and the nearer one is within twice the tolerance
+        ((1.05, 1.03), 1.0, "FAIL"),  # the nearer one is not
+        ((1.015, 1.015), 1.0, "FAIL"),  # kernels agree: the number is wrong
+        ((1.05, 1.015), 1.015, "FAIL"),  # another number is wrong by all kernels
     ],
 )
 def test_a_number_that_kernels_leave_open_is_judged_by_the_nearer_one(
-    by_kernels: tuple[float, float], status: str, monkeypatch: pytest.MonkeyPatch
+    by_kernels: tuple[float, float], other: float, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = torch.backends.mkldnn.enabled
 
     def of_kernels(case: Case) -> dict[str, float]:
-        return {"sum": by_kernels[torch.backends.mkldnn.enabled != usual]}
+        return {"sum": by_kernels[torch.backends.mkldnn.enabled != usual], "other": other}
 
     monkeypatch.setitem(ADAPTERS, "open", of_kernels)
-    raw = {"name": "open", "inputs": {}, "outputs": {"sum": {"value": 1.0}}, "tolerance": 0.01}
+    raw = {"name": "open", "inputs": {}, "outputs": {}, "tolerance": 0.01}
+    raw["outputs"] = {"sum": {"value": 1.0}, "other": {"value": 1.0}}
     outcome = run_case(Case("none", raw))
     assert outcome.status == status
     assert ("kernels alone" in outcome.detail) == (status == "pass")
